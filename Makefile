@@ -1,0 +1,59 @@
+# Every target sets up what it needs. Python 3.11+ is the only thing expected on the machine.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.stamp
+
+.PHONY: help setup demo test check unit run bench fmt lock clean
+
+help: ## what can be made
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+setup: $(STAMP) ## make .venv with everything locked and hash-checked
+
+$(STAMP): requirements/dev.txt pyproject.toml
+	@if command -v uv >/dev/null 2>&1; then \
+	  uv venv -q --clear --python "$(PYTHON)" $(VENV) && \
+	  uv pip install -q --python $(BIN)/python --require-hashes -r requirements/dev.txt && \
+	  uv pip install -q --python $(BIN)/python --no-deps --no-build-isolation -e . ; \
+	else \
+	  "$(PYTHON)" -m venv --clear $(VENV) && \
+	  $(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/dev.txt && \
+	  $(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e . ; \
+	fi
+	@touch $@
+
+demo: $(STAMP) ## the whole main job against the bundled Cloudflare simulator
+	$(BIN)/keyreeve demo --once
+
+run: $(STAMP) ## start a server with an embedded PostgreSQL in ./var/run
+	$(BIN)/keyreeve up --data-dir var/run
+
+check: $(STAMP) ## lint, types, import contracts, lock files
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+unit: $(STAMP) ## tests without a database
+	$(BIN)/pytest tests/unit tests/architecture
+
+test: check ## everything CI runs
+	$(BIN)/pytest
+
+bench: $(STAMP) ## overhead and throughput, side by side in one run
+	$(BIN)/python -m bench.call
+
+fmt: $(STAMP) ## format and fix
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lock: ## renew the hash-pinned requirements (needs uv)
+	uv pip compile -q --no-header --generate-hashes --universal --python-version 3.11 pyproject.toml -o requirements/runtime.txt
+	uv pip compile -q --no-header --generate-hashes --universal --python-version 3.11 pyproject.toml --group dev -o requirements/dev.txt
+
+clean:
+	rm -rf $(VENV) var .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,1 @@
+"""The application: who may do what, with whose credential, how often, and the record of it. See README.md."""

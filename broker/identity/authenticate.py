@@ -1,0 +1,214 @@
+"""From a bearer token to a `Resolved`: one look-up, then pure checks of who may act for whom."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import orjson
+
+from broker.db import functions
+from broker.db.database import Database
+from broker.domain import (
+    Account,
+    Bearer,
+    Caller,
+    Connection,
+    Grant,
+    Identity,
+    Resolved,
+    Restrictions,
+)
+from broker.errors import Problem
+from broker.identity.tokens import MalformedToken, ParsedToken, parse
+
+_RESOLVE = "select * from broker.resolve{v}($1, $2, $3, $4, $5)"
+
+NO_CONNECTION = ""
+"""Asks for the caller alone: no connection, account or grant is read."""
+
+
+class Asked:
+    """What a request says about itself before anything is believed: bounded texts, set once by the endpoint."""
+
+    __slots__ = ("agent", "client", "connection", "identifier", "run_id", "tenant")
+
+    def __init__(
+        self,
+        *,
+        tenant: str | None = None,
+        identifier: str | None = None,
+        connection: str | None = NO_CONNECTION,
+        client: str | None = None,
+        agent: str | None = None,
+        run_id: str | None = None,
+    ) -> None:
+        self.tenant = tenant
+        self.identifier = identifier
+        self.connection = connection
+        self.client = client
+        self.agent = agent
+        self.run_id = run_id
+
+
+def parse_bearer(authorization: str | None) -> ParsedToken:
+    """The token of an `Authorization: Bearer …` header (RFC 6750 § 2.1). Raises Problem `unauthenticated`."""
+    if not authorization:
+        raise Problem(
+            "unauthenticated",
+            "no Authorization header",
+            hint="send `Authorization: Bearer KEY` with an operator key, an agent key or a session token",
+        )
+    scheme, _, token = authorization.partition(" ")
+    if scheme.lower() != "bearer" or len(token) > 200:
+        raise Problem("unauthenticated", "the Authorization header is not a bearer token")
+    try:
+        return parse(token.strip())
+    except MalformedToken as problem:
+        raise Problem("unauthenticated", str(problem)) from None
+
+
+class Authenticator:
+    """Looks callers up. Holds no cache: a revoked token is refused by the very next request."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    async def resolve(self, token: ParsedToken, asked: Asked, now: datetime) -> Resolved:
+        """The caller and what could serve it. Raises Problem: `unauthenticated`, `session_expired`, `forbidden`,
+        `unknown_identity`, `identity_disabled`, `unavailable`."""
+        row = await self._db.pool.fetchrow(
+            functions.call(_RESOLVE), token.tenant_id, token.digest, asked.tenant, asked.identifier, asked.connection
+        )
+        return read(row, token.tenant_id, asked, now)
+
+
+def read(row: Any, home: UUID, asked: Asked, now: datetime) -> Resolved:
+    """The pure half of `resolve`: one database row to a Resolved, or the refusal it amounts to."""
+    status = row["status"]
+    if status == "unauthenticated":
+        raise Problem("unauthenticated", "the key or token is unknown or was revoked", hint="ask for a new one")
+    if status == "session_expired":
+        raise Problem("session_expired", "the session token or key has expired", hint="mint a new session")
+    if status == "foreign_tenant":
+        raise Problem("forbidden", "this key may not act in that tenant", hint="check X-Keyreeve-Tenant")
+    bearer = _bearer(row, home)
+    if row["tenant_status"] != "active":
+        raise Problem("forbidden", f"tenant {row['tenant_name']} is {row['tenant_status']}")
+    identity = _identity(row, bearer, asked)
+    if identity is not None and bearer.kind == "operator" and not row["impersonation"]:
+        raise Problem("forbidden", "this tenant does not let operators act on behalf of identities")
+    caller = Caller(
+        tenant_id=row["tenant_id"],
+        tenant_name=row["tenant_name"],
+        policy_version=row["policy_version"],
+        bearer=bearer,
+        identity=identity,
+        on_behalf_of=identity is not None and bearer.kind == "operator",
+        client=asked.client,
+        agent=asked.agent,
+        run_id=asked.run_id,
+        now=now,
+    )
+    return Resolved(
+        caller,
+        tuple(_connection(c) for c in _array(row["connections"])),
+        tuple(_account(a) for a in _array(row["accounts"])),
+        tuple(_grant(g) for g in _array(row["grants"])),
+    )
+
+
+def _array(value: str | bytes | None) -> list[Any]:
+    return orjson.loads(value) if value else []
+
+
+def _bearer(row: Any, home: UUID) -> Bearer:
+    connections = row["restrict_connections"]
+    return Bearer(
+        id=row["bearer_id"],
+        tenant_id=home,
+        kind=row["bearer_kind"],
+        root_id=row["root_id"],
+        name=row["bearer_name"],
+        role=row["role"],
+        identifiers=None if row["identifiers"] is None else tuple(row["identifiers"]),
+        tenants=None if row["tenants"] is None else tuple(row["tenants"]),
+        identity_id=row["bearer_identity"],
+        restrictions=Restrictions(None if connections is None else tuple(connections), row["restrict_access"]),
+        expires_at=row["bearer_expires"],
+    )
+
+
+def may_act_for(bearer: Bearer, identifier: str) -> bool:
+    """Whether an agent key lists `identifier` (or `*`)."""
+    return bearer.identifiers is not None and (identifier in bearer.identifiers or "*" in bearer.identifiers)
+
+
+def _identity(row: Any, bearer: Bearer, asked: Asked) -> Identity | None:
+    found = row["identity_id"] is not None
+    if bearer.kind == "session":
+        if not found:
+            raise Problem("unauthenticated", "the session's identity no longer exists")
+        if asked.identifier is not None and asked.identifier != row["identifier"]:
+            raise Problem(
+                "forbidden",
+                "a session token acts for its own identity only",
+                hint="leave `identifier` out, or use an agent key that lists it",
+            )
+    elif asked.identifier is None:
+        return None
+    elif bearer.kind == "agent" and not may_act_for(bearer, asked.identifier):
+        # Said before existence is revealed: a key learns nothing of identifiers that it does not list.
+        raise Problem(
+            "forbidden",
+            "this agent key does not list that identifier",
+            hint="ask an admin for a key whose `identifiers` include it",
+        )
+    elif bearer.role == "auditor":
+        raise Problem("forbidden", "an auditor never acts on behalf of an identity")
+    elif not found:
+        raise Problem("unknown_identity", f"no identity {asked.identifier!r} in this tenant")
+    if row["identity_status"] != "active":
+        raise Problem("identity_disabled", f"identity {row['identifier']!r} is disabled")
+    return Identity(row["identity_id"], row["identifier"], tuple(row["groups"]), row["identity_status"])
+
+
+def _connection(c: list[Any]) -> Connection:
+    return Connection(UUID(c[0]), c[1], c[2], c[3], c[4])
+
+
+def _time(value: str | None) -> datetime | None:
+    return None if value is None else datetime.fromisoformat(value)
+
+
+def _account(a: list[Any]) -> Account:
+    return Account(
+        id=UUID(a[0]),
+        connection_id=UUID(a[1]),
+        identity_id=None if a[2] is None else UUID(a[2]),
+        label=a[3],
+        status=a[4],
+        kind=a[5],
+        version=a[6],
+        permissions_version=a[7],
+        upstream_account_id=a[8],
+        expires_at=_time(a[9]),
+    )
+
+
+def _names(value: list[str] | None) -> tuple[str, ...] | None:
+    return None if value is None else tuple(value)
+
+
+def _grant(g: list[Any]) -> Grant:
+    return Grant(
+        id=UUID(g[0]),
+        subject="everyone" if g[1] == "everyone" else f"{g[1]}:{g[2]}",
+        connection_id=UUID(g[3]),
+        tools=_names(g[4]),
+        access=g[5],
+        operations=_names(g[6]),
+        accounts=_names(g[7]),
+        zones=_names(g[8]),
+        account=g[9],
+        expires_at=_time(g[10]),
+    )
