@@ -1,0 +1,1 @@
+"""What each operation does to the state, one module per product. Handlers are synchronous and never wait."""
