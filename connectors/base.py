@@ -236,6 +236,8 @@ class Connector(Protocol):
     kinds: tuple[CredentialKind, ...]
     meters: tuple[Meter, ...]
     needs_spec: bool
+    config_help: Mapping[str, str]
+    permissions_help: str
 
     def check_config(self, config: Mapping[str, Json]) -> Mapping[str, Json]:
         """The config with defaults filled in. Raises InvalidConfig naming every wrong field."""
@@ -254,11 +256,25 @@ class Connector(Protocol):
     def tools(self, connection: ConnectionView) -> Sequence[Tool]:
         """Every tool of the connection, in a fixed order, whoever asks."""
 
+    def missing_tools(self, connection: ConnectionView) -> tuple[str, ...]:
+        """The entries of the config's `tools` that name no operation of the pinned description."""
+
     def prepare(self, connection: ConnectionView, tool_name: str, tool_input: Mapping[str, Json]) -> Prepared:
         """The request one tool call means. Raises InvalidInput, UnknownOperation, PayloadTooLarge, EgressRefused."""
 
+    def operation(self, connection: ConnectionView, ref: str) -> Operation:
+        """The operation called `ref` (operation id or "METHOD /template"). Raises UnknownOperation."""
+
+    def nearest(
+        self, connection: ConnectionView, asked: str, allow: Callable[[Operation], bool]
+    ) -> Sequence[str]:
+        """At most 5 references like `asked`, among the operations that `allow` lets through."""
+
     def permit(self, prepared: Prepared, permissions: Permissions) -> Permit:
         """Whether the credential's own permissions allow the request, as far as can be known."""
+
+    def lacks(self, operation: Operation, permissions: Permissions) -> str | None:
+        """The permission without which the operation is denied whatever it is asked for, or None."""
 
     async def send(
         self,
