@@ -27,9 +27,21 @@ class Database:
         self.pool = pool
 
     @classmethod
-    async def open(cls, *, url: str, connect: Mapping[str, Any], hot: int = 8, admin: int = 5) -> "Database":
-        """Opens the pools. `url` is SQLAlchemy's, `connect` asyncpg's spelling of the same place; sizes in connections."""
-        engine = create_async_engine(url, pool_size=admin, max_overflow=admin, pool_timeout=10, pool_pre_ping=True)
+    async def open(
+        cls,
+        *,
+        url: str,
+        connect: Mapping[str, Any],
+        engine_arguments: Mapping[str, Any] | None = None,
+        hot: int = 8,
+        admin: int = 5,
+    ) -> "Database":
+        """Opens the pools. `url` and `engine_arguments` are SQLAlchemy's spelling of the place, `connect` asyncpg's;
+        `hot` and `admin` are their sizes in connections. Raises OSError and the drivers' errors."""
+        arguments = dict(engine_arguments or {})
+        engine = create_async_engine(
+            url, pool_size=admin, max_overflow=admin, pool_timeout=10, pool_pre_ping=True, **arguments
+        )
         try:
             pool = await asyncpg.create_pool(
                 **connect,

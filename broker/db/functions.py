@@ -1,7 +1,7 @@
 """SQL functions: written once, in `.sql` files beside their callers, installed under versioned names.
 
-Each file writes `{v}` after a function's name. Installing replaces it by a suffix made from the content of all files, so
-processes of two releases can run side by side against one database, each with the functions it was written against.
+Each file writes `{v}` after a function's name. Installing replaces it by a suffix made from the content of all files,
+so processes of two releases can run side by side against one database, each with the functions it was written against.
 """
 
 import hashlib
@@ -15,10 +15,15 @@ from broker.db.scripts import run_script
 _ROOT = Path(__file__).resolve().parent.parent
 FILES: tuple[str, ...] = (
     "identity/resolve.sql",
+    "audit/record.sql",
     "gate/budget.sql",
     "gate/admit.sql",
     "gate/settle.sql",
     "gate/revoke.sql",
+    "gate/idempotency.sql",
+    "gate/egress.sql",
+    "identity/family.sql",
+    "jobs/forget.sql",
 )
 """In dependency order, relative to the package."""
 
@@ -44,12 +49,15 @@ def install(connection: Connection) -> bool:
 
     Runs as the owner, inside the migration's lock. EXECUTE goes to `keyreeve_app` alone.
     """
-    probe = text("select count(*) from pg_proc where proname = :name and pronamespace = 'broker'::regnamespace")
+    probe = text(
+        "select count(*) from pg_proc where proname = :name and pronamespace = 'broker'::regnamespace"
+    )
     if connection.execute(probe, {"name": f"resolve{suffix()}"}).scalar_one():
         return False
     run_script(connection, _source().replace("{v}", suffix()))
     run_script(
         connection,
+        # The suffix is ours: hex digits of a hash.
         f"""
         do $$ declare f regprocedure; begin
             for f in select oid::regprocedure from pg_proc
@@ -57,6 +65,6 @@ def install(connection: Connection) -> bool:
                 execute format('revoke all on function %s from public', f);
                 execute format('grant execute on function %s to keyreeve_app', f);
             end loop;
-        end $$""",
+        end $$""",  # noqa: S608
     )
     return True

@@ -1,6 +1,8 @@
 """Bringing the schema to the version this code was written against. Forward only, under one lock, as the owner."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from alembic import command
 from alembic.config import Config
@@ -39,7 +41,9 @@ def _upgrade(connection: Connection) -> bool:
     connection.execute(text("select pg_advisory_lock(:k)"), {"k": _LOCK})
     connection.commit()
     try:
-        before = MigrationContext.configure(connection, opts={"version_table_schema": "public"}).get_current_revision()
+        before = MigrationContext.configure(
+            connection, opts={"version_table_schema": "public"}
+        ).get_current_revision()
         connection.commit()
         known = {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
         if before is not None and before not in known:
@@ -58,9 +62,9 @@ def _upgrade(connection: Connection) -> bool:
     return changed
 
 
-async def migrate(owner_url: str) -> bool:
+async def migrate(owner_url: str, engine_arguments: Mapping[str, Any] | None = None) -> bool:
     """Migrates and installs the SQL functions; returns whether anything changed. `owner_url` is a SQLAlchemy URL."""
-    engine = create_async_engine(owner_url)
+    engine = create_async_engine(owner_url, **(engine_arguments or {}))
     try:
         async with engine.connect() as connection:
             return await connection.run_sync(_upgrade)

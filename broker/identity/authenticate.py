@@ -5,6 +5,7 @@ from typing import Any
 from uuid import UUID
 
 import orjson
+from sqlalchemy import text
 
 from broker.db import functions
 from broker.db.database import Database
@@ -77,16 +78,43 @@ class Authenticator:
         """The caller and what could serve it. Raises Problem: `unauthenticated`, `session_expired`, `forbidden`,
         `unknown_identity`, `identity_disabled`, `unavailable`."""
         row = await self._db.pool.fetchrow(
-            functions.call(_RESOLVE), token.tenant_id, token.digest, asked.tenant, asked.identifier, asked.connection
+            functions.call(_RESOLVE),
+            token.tenant_id,
+            token.digest,
+            asked.tenant,
+            asked.identifier,
+            asked.connection,
         )
         return read(row, token.tenant_id, asked, now)
+
+    async def usable_connections(self, caller: Caller) -> list[str]:
+        """The names of at most 50 connections on which a grant applies to the caller's identity: for hints alone."""
+        if caller.identity is None:
+            return []
+        statement = text(
+            """
+            select distinct c.name from broker.connections c
+              join broker.grants g on g.tenant_id = c.tenant_id and g.connection_id = c.id and g.deleted_at is null
+             where c.status = 'active' and (g.identity_id = :identity or g.subject_kind = 'everyone'
+                    or (g.subject_kind = 'group' and g.group_name = any (:groups)))
+             order by 1 limit 50"""
+        )
+        async with self._db.tenant(caller.tenant_id) as conn:
+            rows = await conn.execute(
+                statement, {"identity": caller.identity.id, "groups": list(caller.identity.groups)}
+            )
+            names = [str(row[0]) for row in rows]
+        allowed = caller.bearer.restrictions.connections
+        return names if allowed is None else [n for n in names if n in allowed]
 
 
 def read(row: Any, home: UUID, asked: Asked, now: datetime) -> Resolved:
     """The pure half of `resolve`: one database row to a Resolved, or the refusal it amounts to."""
     status = row["status"]
     if status == "unauthenticated":
-        raise Problem("unauthenticated", "the key or token is unknown or was revoked", hint="ask for a new one")
+        raise Problem(
+            "unauthenticated", "the key or token is unknown or was revoked", hint="ask for a new one"
+        )
     if status == "session_expired":
         raise Problem("session_expired", "the session token or key has expired", hint="mint a new session")
     if status == "foreign_tenant":
@@ -133,7 +161,9 @@ def _bearer(row: Any, home: UUID) -> Bearer:
         identifiers=None if row["identifiers"] is None else tuple(row["identifiers"]),
         tenants=None if row["tenants"] is None else tuple(row["tenants"]),
         identity_id=row["bearer_identity"],
-        restrictions=Restrictions(None if connections is None else tuple(connections), row["restrict_access"]),
+        restrictions=Restrictions(
+            None if connections is None else tuple(connections), row["restrict_access"]
+        ),
         expires_at=row["bearer_expires"],
     )
 

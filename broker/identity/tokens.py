@@ -68,7 +68,9 @@ def _check(text: str) -> str:
 def mint(kind: BearerKind, tenant_id: UUID) -> MintedToken:
     """A new token of `kind` whose home is `tenant_id`."""
     body = (
-        _PREFIX[kind] + _encode(tenant_id.int, _TENANT) + "".join(secrets.choice(_DIGITS) for _ in range(_SECRET))
+        _PREFIX[kind]
+        + _encode(tenant_id.int, _TENANT)
+        + "".join(secrets.choice(_DIGITS) for _ in range(_SECRET))
     )
     text = body + _check(body)
     return MintedToken(text, hashlib.sha256(text.encode("ascii")).digest())

@@ -54,32 +54,55 @@ grant select, insert on broker.spec_blobs to keyreeve_app;
 -- One row per upstream principal and meter. A ring of one-second buckets; see broker/gate/README.md.
 create table broker.budgets (
     principal_key bytea not null check (length(principal_key) = 32),
-    meter text not null,
-    cap int not null check (cap > 0),
+    meter text not null check (length(meter) <= 40),
+    cap int not null check (cap between 1 and 30000),
     window_seconds int not null check (window_seconds between 1 and 3600),
-    base bigint not null default 0,
+    base bigint not null,
     used int not null default 0,
-    ring int[] not null,
-    foreign_ring int[] not null,
+    ring smallint[] not null,
     foreign_used int not null default 0,
+    foreign_ring smallint[],
     blocked_until timestamptz,
-    seen_at timestamptz not null default '-infinity',
+    era int not null default 1,
+    jumps bigint not null,
+    shared boolean not null default false,
+    sole_tenant uuid,
+    sole_sharer uuid,
     primary key (principal_key, meter)
-) with (fillfactor = 40);
+) with (fillfactor = 30);
+alter table broker.budgets alter column ring set storage main, alter column foreign_ring set storage main;
 
--- What each identity spent of a principal's window: for fair shares. Keyed by digests only.
+-- What each identity spent of a principal that several share: for fair shares and for a tenant's own figure.
 create table broker.budget_shares (
     principal_key bytea not null,
     meter text not null,
-    sharer bytea not null,
+    tenant_id uuid not null,
+    sharer uuid not null,
     bucket bigint not null,
     used int not null,
-    primary key (principal_key, meter, sharer, bucket)
+    constraint budget_shares_pkey primary key (principal_key, meter, tenant_id, sharer, bucket)
 ) with (fillfactor = 70);
 
+-- Steps of the database's clock that a node noticed. One row.
+create table broker.db_clock (
+    one boolean primary key default true check (one),
+    jumps bigint not null default 0,
+    jumped_at timestamptz not null default '-infinity',
+    jumped_from timestamptz not null default '-infinity'
+);
+insert into broker.db_clock default values;
+
+-- How many requests a second each process may send from this installation's address: leases that never add up to more.
+create table broker.egress_leases (
+    boot uuid primary key,
+    rate int not null check (rate >= 0),
+    wanted int not null check (wanted >= 0),
+    expires_at timestamptz not null
+);
+
 create table broker.nodes (
-    node text primary key check (length(node) <= 100),
-    boot uuid not null,
+    boot uuid primary key,
+    node text not null check (length(node) <= 100),
     started_at timestamptz not null,
     seen_at timestamptz not null
 );
@@ -210,7 +233,7 @@ create table broker.accounts (
 create index accounts_by_owner on broker.accounts (tenant_id, connection_id, identity_id) where status <> 'revoked';
 create unique index accounts_one_per_label on broker.accounts
     (tenant_id, connection_id, coalesce(identity_id, '00000000-0000-0000-0000-000000000000'), coalesce(label, ''))
-    where status <> 'revoked';
+    where status in ('active', 'needs_reauth');
 create index accounts_by_identity on broker.accounts (tenant_id, identity_id);
 
 create table broker.grants (
@@ -244,21 +267,22 @@ create table broker.open_calls (
     tenant_id uuid not null,
     call_id uuid not null,
     execution_id uuid not null,
-    n int not null,
     account_id uuid not null,
     connection_id uuid not null,
     identity_id uuid,
     bearer_id uuid not null,
-    root_id uuid not null,
+    intent_at timestamptz not null,
     admitted_at timestamptz not null,
     deadline_at timestamptz not null,
-    slots jsonb not null,
-    node text not null,
+    principal_key bytea not null,
+    meters text[] not null,
+    costs int[] not null,
+    slot_seconds bigint[] not null,
+    slot_eras int[] not null,
+    slots_seen int[] not null,
     boot uuid not null,
-    cancel_requested boolean not null default false,
     primary key (tenant_id, call_id)
 ) with (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.0, autovacuum_vacuum_threshold = 20000);
-create index open_calls_by_deadline on broker.open_calls (tenant_id, deadline_at);
 
 create table broker.idempotency (
     tenant_id uuid not null,
@@ -268,6 +292,7 @@ create table broker.idempotency (
     state text not null check (state in ('running', 'done', 'unknown')),
     result bytea,
     created_at timestamptz not null,
+    deadline_at timestamptz not null,
     expires_at timestamptz not null,
     primary key (tenant_id, scope)
 );
@@ -318,10 +343,12 @@ begin
         if to_regclass('audit.' || part) is null then
             perform pg_advisory_xact_lock(hashtextextended('keyreeve.audit.partitions', 0));
             if to_regclass('audit.' || part) is null then
-                execute format('create table audit.%I partition of audit.events for values from (%L) to (%L)',
-                               part, d::text || ' 00:00:00+00', (d + 1)::text || ' 00:00:00+00');
+                -- Made apart and attached: attaching lets calls go on writing, `partition of` would lock them all out.
+                execute format('create table audit.%I (like audit.events including defaults including constraints)', part);
                 execute format('alter table audit.%I enable row level security', part);
                 execute format('alter table audit.%I force row level security', part);
+                execute format('alter table audit.events attach partition audit.%I for values from (%L) to (%L)',
+                               part, d::text || ' 00:00:00+00', (d + 1)::text || ' 00:00:00+00');
                 made := made + 1;
             end if;
         end if;
@@ -336,6 +363,8 @@ declare r record; gone text[] := '{}';
 begin
     -- Retention is at least a day: nothing in use can be dropped by a mistaken argument.
     if p_before > (now() at time zone 'UTC')::date - 1 then raise exception 'retention must be at least one day'; end if;
+    -- Dropping locks the whole table. Rather fail and try again than make calls wait behind a long reader.
+    perform set_config('lock_timeout', '1s', true);
     for r in select c.relname from pg_inherits i join pg_class c on c.oid = i.inhrelid
               where i.inhparent = 'audit.events'::regclass and c.relname ~ '^events_[0-9]{8}$'
                 and to_date(substr(c.relname, 8), 'YYYYMMDD') < p_before
@@ -368,6 +397,8 @@ grant select, insert, update on broker.identities, broker.bearers, broker.connec
     to keyreeve_app;
 grant select, insert, update, delete on broker.open_calls, broker.idempotency to keyreeve_app;
 grant delete on broker.accounts, vault.credentials to keyreeve_app;
+-- Readiness asks whether the schema is this version's.
+grant select on public.alembic_version to keyreeve_app;
 """
 
 
@@ -381,6 +412,8 @@ def upgrade() -> None:
             f"alter table {table} force row level security;"
             f"create policy tenant on {table} using (tenant_id = broker.tenant()) with check (tenant_id = broker.tenant())",
         )
+    # The sweeper asks which tenants have overdue calls: one SECURITY DEFINER function of the owner looks across them.
+    run_script(op.get_bind(), "create policy overdue on broker.open_calls for select to current_user using (true)")
 
 
 def downgrade() -> None:

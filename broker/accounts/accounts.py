@@ -1,0 +1,263 @@
+"""Connected accounts: deposit, list, revoke, verify again. Answers are metadata; a secret never comes out."""
+
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from broker.accounts.deposit import Deposit, Owner
+from broker.accounts.permissions import read_permissions, write_permissions
+from broker.accounts.tables import accounts, connections
+from broker.audit.trail import AuditTrail
+from broker.clock import Clock
+from broker.db.database import Database
+from broker.db.paging import Page, PageRequest, keyset
+from broker.domain import Caller, Connection
+from broker.errors import Problem, invalid
+from broker.gate import revoke
+from broker.gate.inflight import Drain
+from broker.identity.roles import reach, require
+from broker.identity.tables import identities
+from broker.ids import parse_id
+from vault.tables import credentials
+
+
+class Accounts:
+    """The connected accounts of the caller's tenant. A session sees and deposits its own identity's only."""
+
+    def __init__(self, *, db: Database, trail: AuditTrail, deposit: Deposit, drain: Drain, clock: Clock) -> None:
+        self._db = db
+        self._trail = trail
+        self._deposit = deposit
+        self._drain = drain
+        self._clock = clock
+
+    async def put(
+        self,
+        caller: Caller,
+        *,
+        connection_name: str,
+        identifier: str | None,
+        shared: bool,
+        label: str | None,
+        credential: Mapping[str, Any],
+        replace: bool,
+    ) -> dict[str, Any]:
+        """Deposits a credential, verified upstream first. Raises Problem; see `Deposit.deposit`."""
+        if (identifier is None) == (not shared):
+            raise invalid("identifier", "name whose account it is, or set shared: true; one of the two")
+        self._may_deposit(caller, identifier, shared=shared, replace=replace)
+        async with self._db.tenant(caller.tenant_id) as conn:
+            connection = await self._connection(conn, caller.tenant_id, connection_name)
+            owner = await self._owner(conn, caller.tenant_id, identifier, label)
+        account_id = await self._deposit.deposit(caller, connection, owner, credential, replace=replace)
+        return await self.get(caller, str(account_id))
+
+    @staticmethod
+    def _may_deposit(caller: Caller, identifier: str | None, *, shared: bool, replace: bool) -> None:
+        if reach(caller, "accounts.deposit") == "any":
+            return
+        own = caller.identity is not None and caller.identity.identifier == identifier
+        if shared or not own:
+            raise Problem("forbidden", "a session deposits credentials for its own identity only")
+        if replace:
+            raise Problem("forbidden", "only an admin replaces an account by another principal's")
+
+    async def get(self, caller: Caller, account_id: str) -> dict[str, Any]:
+        """One account's metadata. Raises Problem `not_found`, also for another identity's."""
+        async with self._db.tenant(caller.tenant_id) as conn:
+            row = await self._row(conn, caller, account_id)
+        return _shown(row)
+
+    async def list(
+        self,
+        caller: Caller,
+        page: PageRequest,
+        *,
+        connection_name: str | None = None,
+        identifier: str | None = None,
+        status: str | None = None,
+    ) -> Page[dict[str, Any]]:
+        """The tenant's accounts, oldest first; a session's own."""
+        statement = _select(caller)
+        if connection_name is not None:
+            statement = statement.where(connections.c.name == connection_name)
+        if identifier is not None:
+            statement = statement.where(identities.c.identifier == identifier)
+        if status is not None:
+            statement = statement.where(accounts.c.status == status)
+        async with self._db.tenant(caller.tenant_id) as conn:
+            found = await keyset(conn, statement, (accounts.c.created_at, accounts.c.id), page)
+        return Page([_shown(row) for row in found.items], found.next_page_token)
+
+    async def revoke(
+        self, caller: Caller, account_id: str, *, reason: str, upstream: bool, drain_seconds: float
+    ) -> dict[str, Any]:
+        """Revokes an account. When this returns nothing new is admitted with it; the calls still open are named."""
+        require(caller, "accounts.revoke")
+        if upstream:
+            told = "deleting the token upstream is not available in this release; delete it there"
+            raise invalid("upstream", told)
+        async with self._db.tenant(caller.tenant_id) as conn:
+            row = await self._row(conn, caller, account_id)
+            await self._trail.change(
+                conn,
+                caller,
+                "account.revoked",
+                identifier=row.identifier,
+                connection_name=row.connection_name,
+                account_id=row.id,
+                details={"reason": reason},
+            )
+            revoked = await revoke.account(conn, caller.tenant_id, row.id, reason, self._clock.now())
+            if drain_seconds > 0:
+                await revoke.cancel(conn, revoked.open_calls)
+        drained = await self._drain.wait(caller.tenant_id, revoked, drain_seconds)
+        return {
+            "revoked_at": revoked.at,
+            "in_flight": [str(i) for i in revoked.in_flight],
+            "drained": drained,
+            "upstream": "kept",
+        }
+
+    async def verify(self, caller: Caller, account_id: str) -> dict[str, Any]:
+        """Asks the upstream again about the credential in use; forgets what refusals had taught about it."""
+        require(caller, "accounts.deposit")
+        async with self._db.tenant(caller.tenant_id) as conn:
+            row = await self._row(conn, caller, account_id)
+            connection = await self._connection(conn, caller.tenant_id, row.connection_name)
+        if row.status != "active":
+            raise Problem("needs_reauth", f"the account is {row.status}", hint="deposit a credential again")
+        upstream = await self._deposit.reverify(caller, connection, row.id, row.kind)
+        if upstream.principal != row.principal:
+            raise Problem("principal_changed", "the upstream now names another principal for this credential")
+        permissions = upstream.permissions
+        declared = read_permissions(row.permissions)
+        if permissions is None or permissions.source == "unknown":
+            permissions = declared
+        stored = {**write_permissions(permissions), "learned": {}}
+        async with self._db.tenant(caller.tenant_id) as conn:
+            await conn.execute(
+                update(accounts)
+                .where(accounts.c.tenant_id == caller.tenant_id, accounts.c.id == row.id)
+                .values(
+                    upstream_expires_at=upstream.expires_at,
+                    permissions=stored,
+                    permissions_version=accounts.c.permissions_version + 1,
+                )
+            )
+            await self._trail.change(
+                conn,
+                caller,
+                "account.verified",
+                identifier=row.identifier,
+                connection_name=row.connection_name,
+                account_id=row.id,
+            )
+        return await self.get(caller, account_id)
+
+    async def _row(self, conn: AsyncConnection, caller: Caller, account_id: str) -> Any:
+        wanted = parse_id(account_id)
+        row = None
+        if wanted is not None:
+            row = (await conn.execute(_select(caller).where(accounts.c.id == wanted))).one_or_none()
+        if row is None:
+            raise Problem("not_found", "no such connected account")
+        return row
+
+    @staticmethod
+    async def _connection(conn: AsyncConnection, tenant_id: UUID, name: str) -> Connection:
+        statement = select(connections).where(
+            connections.c.tenant_id == tenant_id,
+            connections.c.name == name,
+            connections.c.status != "deleted",
+        )
+        row = (await conn.execute(statement)).one_or_none()
+        if row is None:
+            raise Problem("unknown_connection", f"no connection {name!r} in this tenant")
+        if row.status != "active":
+            raise Problem("forbidden", f"connection {name} is {row.status}")
+        return Connection(row.id, row.name, row.connector, row.version, row.status)
+
+    @staticmethod
+    async def _owner(
+        conn: AsyncConnection, tenant_id: UUID, identifier: str | None, label: str | None
+    ) -> Owner:
+        if identifier is None:
+            return Owner(None, None, label)
+        statement = select(identities.c.id, identities.c.status).where(
+            identities.c.tenant_id == tenant_id, identities.c.identifier == identifier
+        )
+        row = (await conn.execute(statement)).one_or_none()
+        if row is None:
+            raise Problem("unknown_identity", f"no identity {identifier!r} in this tenant")
+        if row.status != "active":
+            raise Problem("identity_disabled", f"identity {identifier!r} is disabled")
+        return Owner(row.id, identifier, label)
+
+
+def _select(caller: Caller) -> Any:
+    """Accounts with what their metadata needs; narrowed to the caller's own unless it may read all."""
+    statement = (
+        select(
+            accounts,
+            connections.c.name.label("connection_name"),
+            identities.c.identifier,
+            credentials.c.version.label("credential_version"),
+            credentials.c.fingerprint,
+            credentials.c.created_at.label("credential_created_at"),
+        )
+        .select_from(accounts)
+        .join(
+            connections,
+            (connections.c.tenant_id == accounts.c.tenant_id)
+            & (connections.c.id == accounts.c.connection_id),
+        )
+        .join(
+            identities,
+            (identities.c.tenant_id == accounts.c.tenant_id) & (identities.c.id == accounts.c.identity_id),
+            isouter=True,
+        )
+        .join(
+            credentials,
+            (credentials.c.tenant_id == accounts.c.tenant_id)
+            & (credentials.c.id == accounts.c.credential_id),
+            isouter=True,
+        )
+        .where(accounts.c.tenant_id == caller.tenant_id)
+    )
+    if reach(caller, "accounts.read") == "any":
+        return statement
+    assert caller.identity is not None  # noqa: S101 - a session has one
+    return statement.where(accounts.c.identity_id == caller.identity.id)
+
+
+def _shown(row: Any) -> dict[str, Any]:
+    upstream: dict[str, Any] = {"principal": row.principal, "display": row.upstream_display}
+    if row.upstream_account_id is not None:
+        upstream["account_id"] = row.upstream_account_id
+    if row.upstream_expires_at is not None:
+        upstream["expires_at"] = row.upstream_expires_at
+    permissions = read_permissions(row.permissions)
+    return {
+        "id": str(row.id),
+        "connection_name": row.connection_name,
+        "identifier": row.identifier,
+        "shared": row.identity_id is None,
+        "label": row.label,
+        "status": row.status,
+        "kind": row.kind,
+        "upstream": upstream,
+        "credential": {
+            "version": row.credential_version,
+            "fingerprint": row.fingerprint,
+            "created_at": row.credential_created_at,
+        },
+        "permissions": {"source": permissions.source, "learned": dict(permissions.learned)},
+        "version": row.version,
+        "created_at": row.created_at,
+        "revoked_at": row.revoked_at,
+        "last_used_at": row.last_used_at,
+    }

@@ -1,0 +1,159 @@
+"""What is derived from a connection or an account, cached under the version it was derived from.
+
+The versions come fresh from the database with every request, so a change is seen by the next call: there is no time to
+live and nothing to invalidate. Descriptions are shared by their content hash across connections and tenants.
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+from uuid import UUID
+
+from sqlalchemy import select
+
+from broker.accounts.permissions import read_permissions
+from broker.accounts.tables import accounts, connections, spec_blobs
+from broker.db.database import Database
+from broker.domain import Account, Connection
+from broker.errors import Problem
+from connectors import catalog
+from connectors.base import Connector, Permissions, Tool
+from connectors.openapi.index import SpecIndex
+
+
+@dataclass(slots=True)
+class View:
+    """One version of a connection, ready for its connector: config with defaults, pinned description, tools."""
+
+    name: str
+    config: Mapping[str, Any]
+    origins: tuple[str, ...]
+    connector: Connector
+    spec: SpecIndex | None
+    spec_digest: str | None
+    tools: tuple[Tool, ...] = ()
+    by_name: Mapping[str, Tool] = field(default_factory=dict)
+
+    def tool(self, name: str) -> Tool | None:
+        """The tool called `name`, or None."""
+        return self.by_name.get(name)
+
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class _Cache(Generic[K, V]):
+    """Least recently used values, each made once however many ask at the same time."""
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+        self._kept: OrderedDict[K, V] = OrderedDict()
+        self._making: dict[K, asyncio.Task[V]] = {}
+
+    def peek(self, key: K) -> V | None:
+        value = self._kept.get(key)
+        if value is not None:
+            self._kept.move_to_end(key)
+        return value
+
+    async def get(self, key: K, make: Callable[[], Awaitable[V]]) -> V:
+        value = self.peek(key)
+        if value is not None:
+            return value
+        task = self._making.get(key)
+        if task is None:
+            task = asyncio.ensure_future(make())
+            self._making[key] = task
+            task.add_done_callback(lambda _: self._making.pop(key, None))
+        # One asker's cancellation must not take the value from the others.
+        value = await asyncio.shield(task)
+        self._kept[key] = value
+        self._kept.move_to_end(key)
+        while len(self._kept) > self._capacity:
+            self._kept.popitem(last=False)
+        return value
+
+
+class Views:
+    """The caches of one process. Capacities in entries; a description of Cloudflare's size takes about 20 MB."""
+
+    def __init__(self, db: Database, *, views: int = 2000, permissions: int = 20_000, specs: int = 4) -> None:
+        self._db = db
+        self._views: _Cache[tuple[UUID, int], View] = _Cache(views)
+        self._permissions: _Cache[tuple[UUID, int], Permissions] = _Cache(permissions)
+        self._specs: _Cache[str, SpecIndex] = _Cache(specs)
+
+    def peek_connection(self, connection: Connection) -> View | None:
+        """The view if it is at hand. Ids are unique across tenants, so the tenant is not part of the key."""
+        return self._views.peek((connection.id, connection.version))
+
+    async def connection(self, tenant_id: UUID, connection: Connection) -> View:
+        """The view of exactly this version. Raises Problem `version_conflict` if it is already gone, `unavailable`."""
+
+        async def make() -> View:
+            return await self._load(tenant_id, connection)
+
+        return await self._views.get((connection.id, connection.version), make)
+
+    def peek_permissions(self, account: Account) -> Permissions | None:
+        """The account's permissions if they are at hand."""
+        return self._permissions.peek((account.id, account.permissions_version))
+
+    async def permissions(self, tenant_id: UUID, account: Account) -> Permissions:
+        """What the account's credential may do upstream, as known at this version."""
+
+        async def make() -> Permissions:
+            statement = select(accounts.c.permissions).where(
+                accounts.c.tenant_id == tenant_id, accounts.c.id == account.id
+            )
+            async with self._db.tenant(tenant_id) as conn:
+                stored = (await conn.execute(statement)).scalar_one_or_none()
+            return read_permissions(stored)
+
+        return await self._permissions.get((account.id, account.permissions_version), make)
+
+    async def spec(self, digest: str) -> SpecIndex:
+        """The description with this content hash, loaded off the event loop."""
+
+        async def make() -> SpecIndex:
+            async with self._db.platform() as conn:
+                statement = select(spec_blobs.c.artifact).where(spec_blobs.c.digest == digest)
+                artifact = (await conn.execute(statement)).scalar_one_or_none()
+            if artifact is None:
+                raise Problem(
+                    "unavailable", "the pinned description is missing from the database", fix="operator"
+                )
+            return await asyncio.to_thread(SpecIndex.load, bytes(artifact))
+
+        return await self._specs.get(digest, make)
+
+    async def _load(self, tenant_id: UUID, connection: Connection) -> View:
+        statement = select(
+            connections.c.config, connections.c.origins, connections.c.spec_digest, connections.c.version
+        ).where(connections.c.tenant_id == tenant_id, connections.c.id == connection.id)
+        async with self._db.tenant(tenant_id) as conn:
+            row = (await conn.execute(statement)).one_or_none()
+        if row is None or row.version != connection.version:
+            raise Problem(
+                "version_conflict", f"connection {connection.name} has just changed; try again", fix="wait"
+            )
+        connector = catalog.get(connection.connector)
+        return await self.compose(connection.name, connector, row.config, tuple(row.origins), row.spec_digest)
+
+    async def compose(
+        self,
+        name: str,
+        connector: Connector,
+        config: Mapping[str, Any],
+        origins: tuple[str, ...],
+        spec_digest: str | None,
+    ) -> View:
+        """A view of what is given, stored or not."""
+        spec = None if spec_digest is None else await self.spec(spec_digest)
+        view = View(name, connector.check_config(config), origins, connector, spec, spec_digest)
+        view.tools = tuple(connector.tools(view))
+        view.by_name = {tool.name: tool for tool in view.tools}
+        return view

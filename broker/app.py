@@ -1,0 +1,95 @@
+"""The composition root: settings and secrets in, one ASGI application out. Every collaborator is made here, once."""
+
+from importlib.metadata import version
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from starlette.routing import Route
+
+from broker.endpoints.rest import accounts as accounts_routes
+from broker.endpoints.rest import audit as audit_routes
+from broker.endpoints.rest import bounds, problems
+from broker.endpoints.rest import connections as connections_routes
+from broker.endpoints.rest import executions as executions_routes
+from broker.endpoints.rest import grants as grants_routes
+from broker.endpoints.rest import health as health_routes
+from broker.endpoints.rest import identities as identities_routes
+from broker.endpoints.rest import keys as keys_routes
+from broker.endpoints.rest import policy as policy_routes
+from broker.endpoints.rest import sessions as sessions_routes
+from broker.endpoints.rest import tenants as tenants_routes
+from broker.endpoints.rest import tools as tools_routes
+from broker.services import Services
+
+ROUTERS = (
+    tools_routes.router,
+    tenants_routes.router,
+    identities_routes.router,
+    connections_routes.router,
+    accounts_routes.router,
+    grants_routes.router,
+    keys_routes.router,
+    sessions_routes.router,
+    policy_routes.router,
+    audit_routes.router,
+    executions_routes.router,
+    health_routes.router,
+)
+
+
+def create_app(services: Services, port: int) -> bounds.Bounds:
+    """The application around `services`, inside its bounds. `port` is the one it listens on."""
+    app = FastAPI(
+        title="Keyreeve",
+        version=version("keyreeve"),
+        summary="Credential vault and scoped-tool broker for agents",
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        separate_input_output_schemas=False,
+    )
+    app.state.services = services
+    problems.install(app)
+    app.router.routes.insert(0, Route("/v1/tools/execute", tools_routes.execute, methods=["POST"]))
+    for router in ROUTERS:
+        app.include_router(router)
+    # FastAPI's documented way to extend the description is to replace this method.
+    app.openapi = lambda: describe(app)  # type: ignore[method-assign]
+    limits = services.settings.limits
+    return bounds.Bounds(
+        app,
+        hosts=bounds.accepted_hosts(services.settings.public_url, services.settings.host, port),
+        body=limits.admin_request_bytes,
+        large_body=limits.request_bytes,
+        seconds=limits.request_seconds,
+    )
+
+
+def describe(app: FastAPI) -> dict[str, Any]:
+    """`/openapi.json`: FastAPI's routes, the hot route's own entry, and the bearer scheme."""
+    if app.openapi_schema is not None:
+        return app.openapi_schema
+    schema = get_openapi(title=app.title, version=app.version, summary=app.summary, routes=app.routes)
+    components = schema.setdefault("components", {}).setdefault("schemas", {})
+    for model in (problems.ProblemBody, tools_routes.ExecuteBody, tools_routes.ExecuteResult):
+        made = model.model_json_schema(ref_template="#/components/schemas/{model}", by_alias=True)
+        components.update(made.pop("$defs", {}))
+        components[made["title"]] = made
+    execute = dict(tools_routes.EXECUTE_DESCRIPTION)
+    execute["responses"] = {
+        **{str(k): v for k, v in problems.documented(*tools_routes.EXECUTE_CODES).items()},
+        **execute["responses"],
+    }
+    schema["paths"]["/v1/tools/execute"] = {"post": execute}
+    schema["components"]["securitySchemes"] = {"bearer": {"type": "http", "scheme": "bearer"}}
+    for path, item in schema["paths"].items():
+        for operation in item.values():
+            # FastAPI's own 422 is not what we answer.
+            operation["responses"].setdefault("422", {"description": "invalid_input"})
+            if path not in health_routes.OPEN_PATHS:
+                operation["security"] = [{"bearer": []}]
+    components.pop("HTTPValidationError", None)
+    components.pop("ValidationError", None)
+    app.openapi_schema = schema
+    return schema

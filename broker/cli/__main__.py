@@ -1,0 +1,5 @@
+"""`python -m broker.cli` is `keyreeve`."""
+
+from broker.cli import main
+
+main()

@@ -1,0 +1,123 @@
+"""`keyreeve tools` and `keyreeve call`: the agent's view, from a shell."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import typer
+
+from broker.cli import exits, parse
+from broker.cli.errors import Usage
+from broker.cli.output import Out
+from broker.cli.session import Cli, command
+
+Identifier = Annotated[
+    str | None,
+    typer.Option("--identifier", "-i", help="For which identity; default: KEYREEVE_IDENTIFIER, else your user name."),
+]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Registers the commands."""
+    command(app, "tools")(tools)
+    command(app, "call")(call)
+
+
+def tools(
+    cli: Cli,
+    connection: Annotated[str | None, typer.Option("--connection", "-c", help="Of this connection alone.")] = None,
+    identifier: Identifier = None,
+) -> None:
+    """List the tools that the identity's agent may use, and what stands in the way of others."""
+    found = list_tools(cli, connection, cli.identifier(identifier))
+    if cli.out.as_json:
+        cli.out.json(found)
+        return
+    columns = {"tool": "name", "effect": "effect", "what it does": lambda t: first_sentence(t["definition"]["description"])}
+    cli.out.items(found["tools"], columns, none="No tools: no grant covers any.")
+    for line in found["unavailable"]:
+        name = line.get("name") or line["connection_name"]
+        cli.out.say(f"not available: {name} ({line['reason']}): {line['hint']}")
+
+
+def list_tools(cli: Cli, connection: str | None, identifier: str | None) -> dict[str, Any]:
+    """All pages of `list_scoped_tools`, as one answer."""
+    shown: dict[str, Any] = {"tools": [], "unavailable": []}
+    token: str | None = None
+    while True:
+        page = cli.api.get(
+            "/v1/tools/scoped",
+            identifier=identifier,
+            connection_name=connection,
+            page_size=1000,
+            page_token=token,
+        )
+        shown["tools"] += page["tools"]
+        shown["unavailable"] += page["unavailable"]
+        token = page["next_page_token"]
+        if token is None:
+            return shown
+
+
+def first_sentence(text: str, limit: int = 90) -> str:
+    """The beginning of a description: its first sentence, at most `limit` characters."""
+    head = text.split("\n", 1)[0].split(". ", 1)[0].rstrip(".")
+    return head if len(head) <= limit else head[: limit - 1] + "…"
+
+
+def call(
+    cli: Cli,
+    tool: Annotated[str, typer.Argument(help="A tool's name, as `keyreeve tools` lists it.")],
+    arguments: Annotated[
+        list[str] | None, typer.Argument(metavar="KEY=VALUE…", help="Its input; `query.name=x` nests, `body=@file` reads.")
+    ] = None,
+    identifier: Identifier = None,
+    account: Annotated[str | None, typer.Option("--account", help="The connected account's id, where there are several.")] = None,
+    idempotency_key: Annotated[str | None, typer.Option("--idempotency-key", help="Repeating with it never runs twice.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what a write would be; send nothing.")] = False,
+    intent: Annotated[str | None, typer.Option("--intent", help="Why, in a sentence, for the audit.")] = None,
+    wait: Annotated[float, typer.Option("--wait", min=0, max=30, help="Seconds to queue for budget.")] = 0,
+    deadline: Annotated[float | None, typer.Option("--deadline", min=0.1, max=100, help="Seconds the call may take.")] = None,
+) -> None:
+    """Run one tool as the identity, with its own credential.
+
+    keyreeve call cloudflare_call operation="GET /zones" query.name=example.com
+    """
+    body: dict[str, Any] = {"tool_name": tool, "tool_input": parse.pairs(arguments or [])}
+    given = {
+        "identifier": cli.identifier(identifier),
+        "connected_account_id": account,
+        "idempotency_key": idempotency_key,
+        "dry_run": dry_run or None,
+        "intent": intent,
+        "max_wait_seconds": wait or None,
+        "deadline_seconds": deadline,
+    }
+    body |= {name: value for name, value in given.items() if value is not None}
+    answer = cli.api.post("/v1/tools/execute", body)
+    if not isinstance(answer, dict):
+        raise Usage("the server's answer is not one of execute_tool's", "is KEYREEVE_URL a Keyreeve server?")
+    show(cli.out, answer)
+    if answer["is_error"]:
+        raise typer.Exit(exits.TOOL_ERROR)
+
+
+def show(out: Out, answer: Mapping[str, Any]) -> None:
+    """The answer of `execute_tool`: whole in a pipe; for people the data, and the rest as remarks."""
+    if out.as_json:
+        out.json(answer)
+        return
+    out.json(answer["data"])
+    error = answer.get("error")
+    if error is not None:
+        out.note(f"{error['code']}: {error['detail']}")
+        if error.get("hint"):
+            out.note(f"→ {error['hint']}")
+    for warning in answer["warnings"]:
+        out.note(f"note: {warning}")
+    if answer["replayed"]:
+        out.note("This is the kept answer of the first run; nothing was sent now.")
+    for made in answer["calls"]:
+        out.note(f"{made['method']} {made['path']} → {made['status']}")
+    budget = answer.get("budget")
+    if budget is not None:
+        out.note(f"{budget['remaining']:,} of {budget['limit']:,} requests left ({budget['window_seconds']} s)")

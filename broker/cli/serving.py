@@ -1,0 +1,132 @@
+"""`keyreeve up` and `keyreeve migrate`: what runs on the data directory itself."""
+
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from broker.cli import parse
+from broker.cli.errors import CommandError, Usage
+from broker.cli.session import Cli, command
+from broker.settings import Settings, take_secret
+
+if TYPE_CHECKING:
+    from broker.server.errors import CannotStart
+    from broker.server.storage import Storage
+
+MAX_WORKERS = 64
+
+
+def add_to(app: typer.Typer) -> None:
+    """Registers the commands."""
+    command(app, "up")(up)
+    command(app, "migrate")(migrate)
+
+
+def settings_of(
+    data_dir: Path,
+    environ: Mapping[str, str],
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8700,
+    public_url: str | None = None,
+    allow_upstream: list[str] | None = None,
+    trusted_proxy: bool = False,
+    workers: int = 1,
+    json_logs: bool = True,
+) -> Settings:
+    """The settings of a server on `data_dir`. Secrets are taken out of the environment. Raises Usage."""
+    if not parse.is_loopback(host) and not trusted_proxy:
+        raise Usage(
+            f"--host {host} would take keys in the clear from other machines",
+            "put a proxy that ends TLS in front and say --trusted-proxy; this release does not end TLS itself",
+        )
+    if public_url is None and not parse.is_loopback(host):
+        raise Usage("a server for other machines needs --public-url", "the https URL that they will use")
+    root_key_file = environ.get("KEYREEVE_ROOT_KEY_FILE")
+    return Settings(
+        data_dir=data_dir.absolute(),
+        host="127.0.0.1" if host.lower() == "localhost" else host,
+        port=port,
+        public_url=None if public_url is None else parse.public_url(public_url),
+        trusted_proxy=trusted_proxy,
+        allow_upstream=frozenset(parse.host_port(text) for text in allow_upstream or ()),
+        database_url=take_secret("KEYREEVE_DATABASE_URL"),
+        database_owner_url=take_secret("KEYREEVE_DATABASE_OWNER_URL"),
+        root_key_value=take_secret("KEYREEVE_ROOT_KEY"),
+        root_key_file=None if root_key_file is None else Path(root_key_file),
+        workers=workers,
+        node=environ.get("KEYREEVE_NODE", "")[:100],
+        json_logs=json_logs,
+    )
+
+
+def up(
+    cli: Cli,
+    host: Annotated[str, typer.Option(help="Where to listen; other machines only behind --trusted-proxy.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 picks a free one.")] = 8700,
+    public_url: Annotated[
+        str | None, typer.Option(metavar="URL", help="What clients call this server; other Hosts are refused.")
+    ] = None,
+    allow_upstream: Annotated[
+        list[str] | None,
+        typer.Option(metavar="HOST:PORT", help="A private or plain-http address connections may reach. Repeatable."),
+    ] = None,
+    trusted_proxy: Annotated[bool, typer.Option("--trusted-proxy", help="A proxy that ends TLS stands in front.")] = False,
+    workers: Annotated[int, typer.Option(min=1, max=MAX_WORKERS, help="Serving processes.")] = 1,
+) -> None:
+    """Start the server, and with it an embedded PostgreSQL unless KEYREEVE_DATABASE_URL names another.
+
+    With --json the first line on standard output, once it serves, is
+    {"event":"ready","url":…,"admin_key_file":…}. Logs go to standard error. SIGTERM drains and ends all of it.
+    """
+    if cli.tenant is not None:
+        raise Usage("--tenant means nothing to `up`", "a server serves every tenant")
+    from broker import logs
+    from broker.server.errors import CannotStart
+    from broker.server.up import up as run
+
+    json_logs = cli.json_asked or not cli.out.stderr.isatty()
+    settings = settings_of(
+        cli.data_dir,
+        cli.environ,
+        host=host,
+        port=port,
+        public_url=public_url,
+        allow_upstream=allow_upstream,
+        trusted_proxy=trusted_proxy,
+        workers=workers,
+        json_logs=json_logs,
+    )
+    logs.configure(json=json_logs, node=settings.node)
+    try:
+        code = asyncio.run(run(settings, json_ready=cli.json_asked))
+    except CannotStart as error:
+        raise cannot(error) from None
+    raise typer.Exit(code)
+
+
+def cannot(error: "CannotStart") -> CommandError:
+    """A server that does not start, as the end of a command."""
+    return CommandError(error.what, error.fix)
+
+
+def migrate(cli: Cli) -> None:
+    """Bring the database to this release's schema, as the owner. `up` does it too, where it may."""
+    from broker.cli.database import run_with_storage
+
+    async def work(_: Settings, storage: "Storage") -> bool:
+        from broker.db.migrate import migrate as bring
+
+        if storage.owner_url is None:
+            raise CommandError(
+                "this environment does not hold the owner's role", "set KEYREEVE_DATABASE_OWNER_URL for this command"
+            )
+        return await bring(storage.owner_url)
+
+    changed = run_with_storage(cli, work)
+    if cli.out.as_json:
+        cli.out.json({"changed": changed})
+    cli.out.say("The schema is up to date now." if changed else "The schema was up to date already.")

@@ -1,0 +1,12 @@
+"""The embedded PostgreSQL: one private server per data directory, run from the binaries of a Python wheel.
+
+Promises: nobody but this installation's roles can connect (a Unix socket in a private folder, SCRAM, no TCP); started
+as root, PostgreSQL runs as a user that cannot read the root key; what was acknowledged survives `kill -9`; a server
+left behind by a killed parent is found and stopped by the next start. `README.md` tells how.
+"""
+
+from broker.db.embedded.connection import ConnectionInfo, Handoff
+from broker.db.embedded.errors import EmbeddedError
+from broker.db.embedded.server import EmbeddedPostgres
+
+__all__ = ["ConnectionInfo", "EmbeddedError", "EmbeddedPostgres", "Handoff"]

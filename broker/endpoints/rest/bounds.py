@@ -1,0 +1,120 @@
+"""What every request meets before any handler: the Host it names, how large and how slow it may be.
+
+One plain ASGI callable around the application; it also catches what nothing else did, so that even a fault in a
+handler answers `application/problem+json` and no trace.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+from urllib.parse import urlsplit
+
+import structlog
+
+from broker.endpoints.rest.problems import problem_response
+from broker.errors import Problem, invalid
+
+_log = structlog.get_logger(__name__)
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+LARGE_BODIES = frozenset({"/v1/tools/execute"})
+"""Paths that take a body of the larger bound."""
+
+STREAMS = frozenset({"/v1/audit/export"})
+"""Paths without a total deadline: they stream, and their own batches have deadlines."""
+
+
+def accepted_hosts(public_url: str | None, host: str, port: int) -> frozenset[str]:
+    """The `Host` values this server answers to: the public URL's, else the loopback names of its own port.
+
+    Anything else is refused, so a page on a rebound DNS name cannot reach it (DNS rebinding).
+    """
+    if public_url is not None:
+        parts = urlsplit(public_url)
+        name = (parts.hostname or "").lower()
+        default = {"https": 443, "http": 80}.get(parts.scheme)
+        named = {f"{name}:{parts.port}"} if parts.port else {name, f"{name}:{default}"}
+        return frozenset(named | {f"127.0.0.1:{port}", f"localhost:{port}"})
+    names = {"127.0.0.1", "localhost", "[::1]", host.lower()}
+    return frozenset({f"{n}:{port}" for n in names} | ({n for n in names} if port == 80 else set()))
+
+
+class Bounds:
+    """Host, size and time limits around `app`. Sizes in bytes, times in seconds."""
+
+    def __init__(
+        self, app: Application, *, hosts: frozenset[str], body: int, large_body: int, seconds: float
+    ) -> None:
+        self._app = app
+        self._hosts = hosts
+        self._body = body
+        self._large_body = large_body
+        self._seconds = seconds
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = False
+
+        async def sending(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            reading = self._check(scope, receive)
+            if scope["path"] in STREAMS:
+                await self._app(scope, reading, sending)
+            else:
+                async with asyncio.timeout(self._seconds):
+                    await self._app(scope, reading, sending)
+        except Problem as problem:
+            await self._refuse(problem, scope, receive, send, started)
+        except TimeoutError:
+            late = Problem("unavailable", f"no answer within {self._seconds:g} s", fix="wait", retry_after=5)
+            await self._refuse(late, scope, receive, send, started)
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:  # noqa: BLE001 - the last line: logged, and answered without a trace
+            _log.error("unhandled", path=scope["path"], method=scope["method"], exc_info=error)
+            fault = Problem("internal", "something went wrong here; it has been logged")
+            await self._refuse(fault, scope, receive, send, started)
+
+    @staticmethod
+    async def _refuse(problem: Problem, scope: Scope, receive: Receive, send: Send, started: bool) -> None:
+        if started:
+            # Half an answer is out; only closing the connection tells the client that it is not whole.
+            raise ConnectionAbortedError("the answer could not be completed")
+        await problem_response(problem)(scope, receive, send)
+
+    def _check(self, scope: Scope, receive: Receive) -> Receive:
+        """Refuses what the headers alone condemn; returns a `receive` that counts the body."""
+        limit = self._large_body if scope["path"] in LARGE_BODIES else self._body
+        host = None
+        for name, value in scope["headers"]:
+            if name == b"host":
+                host = value.decode("latin-1").lower()
+            elif name == b"content-length" and (not value.isdigit() or int(value) > limit):
+                raise Problem("payload_too_large", f"the body must not exceed {limit} bytes")
+            elif name == b"content-encoding" and value.lower() != b"identity":
+                raise Problem("unsupported_media_type", "compressed request bodies are not taken")
+        if host not in self._hosts:
+            raise invalid("Host", "is not a name of this server", hint="start it with --public-url")
+        left = limit
+
+        async def reading() -> Message:
+            nonlocal left
+            message = await receive()
+            if message["type"] == "http.request":
+                left -= len(message.get("body", b""))
+                if left < 0:
+                    raise Problem("payload_too_large", f"the body must not exceed {limit} bytes")
+            return message
+
+        return reading

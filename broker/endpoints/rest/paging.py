@@ -1,0 +1,51 @@
+"""What bodies and queries have in common: the page a list is asked for, the shape it answers in, and
+times."""
+
+from typing import Annotated, Any, Final, Generic, TypeVar
+
+from fastapi import Depends, Query
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, Field
+
+from broker.db.paging import MAX_PAGE, PageRequest, read_page
+from broker.errors import invalid
+
+T = TypeVar("T")
+
+_YEARS: Final = range(1970, 9000)
+"""Years that a page's key may lie in: beyond them times cannot be moved between zones."""
+
+
+class PageOf(BaseModel, Generic[T]):
+    """One page of a list."""
+
+    items: list[T]
+    next_page_token: str | None = Field(
+        None, description="Ask again with it as `page_token` for the next page; null at the end."
+    )
+
+
+def page_request(
+    page_size: Annotated[int, Query(ge=1, le=MAX_PAGE, description="How many items at most.")] = 100,
+    page_token: Annotated[
+        str | None, Query(max_length=200, description="`next_page_token` of the page before.")
+    ] = None,
+) -> PageRequest:
+    """The page that the query asks for. Raises Problem `invalid_input`."""
+    page = read_page(page_size, page_token)
+    if page.after is not None and page.after[0].year not in _YEARS:
+        raise invalid("page_token", "is not one that this server gave", hint="start again without it")
+    return page
+
+
+PageDep = Annotated[PageRequest, Depends(page_request)]
+
+
+def _text(value: Any) -> Any:
+    """Times are RFC 3339 texts; a number would be read as seconds since 1970, which nobody means here."""
+    if not isinstance(value, str) or len(value) > 40:
+        raise ValueError("must be an RFC 3339 time, like 2027-01-31T00:00:00Z")
+    return value
+
+
+Time = Annotated[AwareDatetime, BeforeValidator(_text)]
+"""A time in a request's body."""

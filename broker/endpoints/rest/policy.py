@@ -1,0 +1,5 @@
+"""Policy over REST."""
+
+from fastapi import APIRouter
+
+router = APIRouter(tags=["policy"])

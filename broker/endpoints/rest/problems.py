@@ -1,0 +1,157 @@
+"""The one map from errors to HTTP: every failure leaves as `application/problem+json` (RFC 9457)."""
+
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from typing import Any
+
+import orjson
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ConfigDict
+from pydantic import Field as Described
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from broker.errors import CODES, Field, Problem
+
+_log = structlog.get_logger(__name__)
+
+MEDIA_TYPE = "application/problem+json"
+
+
+class ProblemField(BaseModel):
+    """One wrong field."""
+
+    path: str
+    problem: str
+
+
+class ProblemBody(BaseModel):
+    """`application/problem+json`: what went wrong, who can mend it (`fix`) and how (`hint`)."""
+
+    model_config = ConfigDict(extra="allow", title="Problem")
+
+    type: str = Described(examples=["urn:keyreeve:problem:not_granted"])
+    title: str
+    status: int
+    code: str = Described(examples=["not_granted"])
+    detail: str
+    fix: str = Described(description="model, user, admin, wait or operator")
+    hint: str | None = None
+    execution_id: str | None = None
+    sent: bool | str | None = None
+    retry_after: int | None = None
+    fields: list[ProblemField] | None = None
+
+
+ALWAYS = (
+    "unauthenticated",
+    "session_expired",
+    "forbidden",
+    "payload_too_large",
+    "rate_limited",
+    "internal",
+    "unavailable",
+)
+
+
+def documented(*codes: str) -> dict[int | str, dict[str, Any]]:
+    """The `responses` of a route for its OpenAPI description: these codes and those every route can answer."""
+    by_status: dict[int, list[str]] = {}
+    for code in (*ALWAYS, "invalid_input", "unknown_field", "not_found", "method_not_allowed", *codes):
+        names = by_status.setdefault(CODES[code].status, [])
+        if code not in names:
+            names.append(code)
+    schema = {"$ref": "#/components/schemas/Problem"}
+    return {
+        status: {
+            "description": ", ".join(f"`{n}`" for n in names),
+            "content": {MEDIA_TYPE: {"schema": schema}},
+        }
+        for status, names in sorted(by_status.items())
+    }
+
+
+def problem_response(problem: Problem, headers: Mapping[str, str] | None = None) -> Response:
+    """The HTTP answer a Problem amounts to, with `Retry-After` and `WWW-Authenticate` where they belong."""
+    sent = dict(headers or {})
+    if problem.retry_after is not None:
+        sent["Retry-After"] = str(problem.retry_after)
+    if problem.kind.status == 401:
+        error = "" if problem.detail == "no Authorization header" else ', error="invalid_token"'
+        sent["WWW-Authenticate"] = f'Bearer realm="keyreeve"{error}'
+    sent["Cache-Control"] = "no-store"
+    return Response(orjson.dumps(problem.as_wire()), problem.kind.status, sent, media_type=MEDIA_TYPE)
+
+
+_WORDS = {
+    "missing": "is required",
+    "string_too_long": "is too long",
+    "string_too_short": "is too short",
+    "json_invalid": "the body is not valid JSON",
+}
+
+
+def from_validation(errors: Sequence[Mapping[str, Any]], known: Sequence[str] = ()) -> Problem:
+    """Pydantic's findings as a Problem. The values that were sent are never repeated: one may be a secret."""
+    fields: list[Field] = []
+    unknown: list[str] = []
+    for error in errors[:20]:
+        location = [str(part) for part in error["loc"]]
+        if location and location[0] in {"body", "query", "path", "header"} and len(location) > 1:
+            location = location[1:]
+        path = ".".join(location)[:200] or "body"
+        if error["type"] == "extra_forbidden":
+            near = get_close_matches(location[-1][:100], known, n=1, cutoff=0.5)
+            told = (
+                f"is not a field here; did you mean `{near[0]}`?"
+                if near
+                else "is not a field here; leave it out"
+            )
+            unknown.append(path)
+            fields.append(Field(path, told))
+        else:
+            fields.append(Field(path, _WORDS.get(error["type"], str(error["msg"])[:300])))
+    code = "unknown_field" if unknown and len(unknown) == len(fields) else "invalid_input"
+    return Problem(code, "; ".join(f"{f.path}: {f.problem}" for f in fields)[:1000], fields=fields)
+
+
+_HTTP = {404: "not_found", 405: "method_not_allowed", 413: "payload_too_large", 415: "unsupported_media_type"}
+
+
+def _known_fields(request: Request) -> list[str]:
+    route = request.scope.get("route")
+    body = getattr(route, "body_field", None)
+    model = getattr(getattr(body, "field_info", None), "annotation", None)
+    return list(getattr(model, "model_fields", {}))
+
+
+def install(app: FastAPI) -> None:
+    """Registers the map on `app`."""
+
+    async def problem(_: Request, error: Exception) -> Response:
+        assert isinstance(error, Problem)  # noqa: S101 - what it is registered for
+        return problem_response(error)
+
+    async def validation(request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)  # noqa: S101 - what it is registered for
+        return problem_response(from_validation(error.errors(), _known_fields(request)))
+
+    async def framework(_: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)  # noqa: S101 - what it is registered for
+        code = _HTTP.get(error.status_code, "invalid_input" if error.status_code < 500 else "internal")
+        detail = {
+            "not_found": "there is nothing at this path",
+            "method_not_allowed": "the path is right, the method is not",
+        }
+        return problem_response(Problem(code, detail.get(code, str(error.detail)[:200])), error.headers)
+
+    async def unexpected(request: Request, error: Exception) -> Response:
+        _log.error("unhandled", path=request.scope.get("path"), exc_info=error)
+        return problem_response(Problem("internal", "something went wrong here; it has been logged"))
+
+    app.add_exception_handler(Problem, problem)
+    app.add_exception_handler(RequestValidationError, validation)
+    app.add_exception_handler(HTTPException, framework)
+    app.add_exception_handler(Exception, unexpected)

@@ -1,0 +1,293 @@
+"""`list_scoped_tools` and `execute_tool` over REST.
+
+`execute` is the hot path: a plain ASGI route that reads the body once, parses it once and writes bytes. It watches for a
+client that hangs up, so that an abandoned call is cancelled upstream and settled as `cancelled`.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Annotated, Any, Literal
+
+import structlog
+from fastapi import APIRouter, Query, Request
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.responses import Response
+
+from broker.endpoints.rest.deps import ServicesDep, asked_of, services_of
+from broker.endpoints.rest.problems import documented, from_validation, problem_response
+from broker.errors import Problem, invalid
+from broker.identity.authenticate import parse_bearer
+from broker.ids import parse_id
+from broker.tools.request import ExecuteRequest, connection_of
+
+_log = structlog.get_logger(__name__)
+
+Name = Annotated[str, Field(min_length=1, max_length=60)]
+Identifier = Annotated[str, Field(min_length=1, max_length=200)]
+
+
+class ExecuteBody(BaseModel):
+    """One `execute_tool`."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        title="ExecuteRequest",
+        json_schema_extra={
+            "example": {
+                "tool_name": "cloudflare_call",
+                "tool_input": {"operation": "GET /zones", "query": {"name": "example.com"}},
+                "identifier": "priya@acme.example",
+            }
+        },
+    )
+
+    tool_name: Name = Field(description="A name that list_scoped_tools gave.")
+    tool_input: dict[str, Any] = Field(
+        default_factory=dict, description="The tool's input, after its input_schema."
+    )
+    identifier: Identifier | None = Field(
+        None, description="Whose accounts and grants; required unless a session calls."
+    )
+    connection_name: str | None = Field(None, max_length=24, description="Must be the tool's own connection.")
+    connected_account_id: str | None = Field(None, min_length=36, max_length=36)
+    run_id: str | None = Field(
+        None, min_length=1, max_length=100, description="Groups the calls of one agent run."
+    )
+    agent: str | None = Field(
+        None, min_length=1, max_length=100, description="The agent's claimed name, for the audit."
+    )
+    intent: str | None = Field(
+        None, max_length=500, description="One sentence from the model, for the audit."
+    )
+    idempotency_key: str | None = Field(None, min_length=1, max_length=200)
+    expected_schema_hash: str | None = Field(None, min_length=1, max_length=64)
+    deadline_seconds: float | None = Field(None, ge=1, le=100, allow_inf_nan=False)
+    max_wait_seconds: float = Field(
+        0, ge=0, le=30, allow_inf_nan=False, description="How long to queue for budget."
+    )
+    dry_run: bool = False
+    as_: Literal["data", "content"] = Field("data", alias="as")
+
+
+def parse_execute(raw: bytes, default_deadline: float) -> ExecuteRequest:
+    """The request in `raw`. Raises Problem `invalid_input` or `unknown_field`, never repeating a value."""
+    try:
+        body = ExecuteBody.model_validate_json(raw)
+    except ValidationError as error:
+        raise from_validation(error.errors(include_input=False, include_url=False), _FIELDS) from None
+    account = None
+    if body.connected_account_id is not None:
+        account = parse_id(body.connected_account_id)
+        if account is None:
+            raise invalid("connected_account_id", "must be a UUID that list_scoped_tools gave")
+    for name in ("run_id", "agent", "idempotency_key", "identifier"):
+        value = getattr(body, name)
+        if value is not None and not value.isprintable():
+            raise invalid(name, "must be printable characters")
+    return ExecuteRequest(
+        tool_name=body.tool_name,
+        tool_input=body.tool_input,
+        identifier=body.identifier,
+        connection_name=body.connection_name,
+        connected_account_id=account,
+        run_id=body.run_id,
+        agent=body.agent,
+        intent=body.intent,
+        idempotency_key=body.idempotency_key,
+        expected_schema_hash=body.expected_schema_hash,
+        deadline_seconds=body.deadline_seconds or default_deadline,
+        max_wait_seconds=body.max_wait_seconds,
+        dry_run=body.dry_run,
+        as_content=body.as_ == "content",
+    )
+
+
+_FIELDS = [f.alias or name for name, f in ExecuteBody.model_fields.items()]
+
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+
+
+async def _cancel_when_gone(receive: Receive, task: "asyncio.Task[Any]") -> None:
+    """Cancels `task` when the client hangs up."""
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            task.cancel("client disconnected")
+            return
+
+
+async def execute(request: Request) -> Response:
+    """`POST /v1/tools/execute`."""
+    services = services_of(request)
+    try:
+        token = parse_bearer(request.headers.get("authorization"))
+        wanted = parse_execute(await request.body(), services.settings.limits.call_seconds)
+        asked = asked_of(request, connection=connection_of(wanted.tool_name), identifier=wanted.identifier)
+        asked.run_id, asked.agent = wanted.run_id, wanted.agent
+    except Problem as problem:
+        services.metrics.refused(problem.code)
+        return problem_response(problem)
+    running = asyncio.ensure_future(services.tools.execute(token, asked, wanted))
+    watch = asyncio.ensure_future(_cancel_when_gone(request.receive, running))
+    try:
+        result = await running
+    except Problem as problem:
+        if problem.kind.status == 401:
+            services.metrics.auth_failed(problem.code)
+        services.metrics.refused(problem.code)
+        return problem_response(problem)
+    except asyncio.CancelledError:
+        here = asyncio.current_task()
+        if here is not None and here.cancelling():
+            running.cancel()
+            raise
+        # The client is gone: nobody reads this, but the server wants an answer to drop.
+        return Response(status_code=499)
+    finally:
+        watch.cancel()
+    body = result.encode(as_content=wanted.as_content, connection_name=wanted.connection)
+    return Response(body, media_type="application/json", headers={"Cache-Control": "no-store"})
+
+
+router = APIRouter(tags=["tools"])
+
+
+class ToolDefinition(BaseModel):
+    """What a model is told of one tool."""
+
+    name: str
+    description: str
+    input_schema: dict[str, Any]
+    annotations: dict[str, Any]
+
+
+class ScopedTool(BaseModel):
+    """One tool the identity may use now."""
+
+    name: str
+    connection_name: str
+    connected_account_id: str | None
+    effect: Literal["read", "write", "destructive"]
+    schema_hash: str
+    definition: ToolDefinition
+
+
+class UnavailableTool(BaseModel):
+    """What is there but cannot be used now, and what would change that."""
+
+    name: str | None = None
+    connection_name: str
+    reason: str
+    hint: str
+    fix: str
+    connect_url: str | None = None
+
+
+class ScopedTools(BaseModel):
+    """The answer of `list_scoped_tools`."""
+
+    tools: list[ScopedTool]
+    unavailable: list[UnavailableTool]
+    next_page_token: str | None = None
+
+
+@router.get(
+    "/v1/tools/scoped",
+    responses=documented("unknown_identity", "identity_disabled"),
+    response_model=ScopedTools,
+)
+async def list_scoped_tools(
+    request: Request,
+    services: ServicesDep,
+    identifier: Annotated[str | None, Query(min_length=1, max_length=200)] = None,
+    connection_name: Annotated[str | None, Query(min_length=1, max_length=24)] = None,
+    page_size: Annotated[int, Query(ge=1, le=1000)] = 100,
+    page_token: Annotated[str | None, Query(max_length=500)] = None,
+) -> Response:
+    """What may this identity's agent do? Listing mints nothing and sends nothing upstream."""
+    token = parse_bearer(request.headers.get("authorization"))
+    asked = asked_of(request, connection=connection_name, identifier=identifier)
+    body = await services.listing.list_scoped_tools(token, asked, page_size=page_size, page_token=page_token)
+    return Response(body, media_type="application/json", headers={"Cache-Control": "no-store"})
+
+
+EXECUTE_CODES = (
+    "not_granted",
+    "not_permitted_upstream",
+    "identity_disabled",
+    "unknown_connection",
+    "unknown_identity",
+    "unknown_tool",
+    "unknown_operation",
+    "not_connected",
+    "needs_reauth",
+    "revoked",
+    "ambiguous_account",
+    "idempotency_conflict",
+    "idempotency_in_progress",
+    "schema_changed",
+    "egress_refused",
+    "budget_exhausted",
+    "upstream_unreachable",
+    "upstream_timeout",
+    "outcome_unknown",
+)
+"""What `execute_tool` can refuse with, beyond what every route can."""
+
+EXECUTE_DESCRIPTION: dict[str, Any] = {
+    "tags": ["tools"],
+    "summary": "Execute Tool",
+    "description": "Runs one tool with the identity's own credential. An upstream's own error is a 200 with `is_error`.",
+    "operationId": "execute_tool",
+    "requestBody": {
+        "required": True,
+        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/ExecuteRequest"}}},
+    },
+    "responses": {
+        "200": {
+            "description": "What the tool answered",
+            "content": {"application/json": {"schema": {"$ref": "#/components/schemas/ExecuteResult"}}},
+        }
+    },
+}
+"""The hot route's own entry in `/openapi.json`; FastAPI does not see that route."""
+
+
+class ExecuteCall(BaseModel):
+    """One upstream request of an execution."""
+
+    n: int
+    method: str
+    path: str
+    status: int | None
+    effect: str
+    sent: bool | str
+
+
+class ExecuteBudget(BaseModel):
+    """What is left of the upstream budget after this call."""
+
+    connection_name: str
+    meter: str
+    limit: int
+    remaining: int
+    window_seconds: int
+    reset_seconds: int
+
+
+class ExecuteResult(BaseModel):
+    """The answer of `execute_tool`."""
+
+    model_config = ConfigDict(title="ExecuteResult")
+
+    execution_id: str
+    is_error: bool
+    data: Any = None
+    content: list[dict[str, Any]] | None = None
+    error: dict[str, Any] | None = None
+    truncated: bool
+    replayed: bool
+    calls: list[ExecuteCall]
+    logs: list[Any]
+    warnings: list[str]
+    budget: ExecuteBudget | None

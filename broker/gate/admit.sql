@@ -1,0 +1,149 @@
+-- Admission of one call: the last moment at which it can be refused, and its durable intent. See README.md.
+
+-- The lock that guards an object against being taken away while a call is admitted on its authority.
+-- Shared by every admission, exclusive by whoever takes away. Order: tenant, identity, bearer, account.
+create function broker.gate_lock{v}(p_kind text, p_id uuid, p_exclusive boolean) returns void
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+begin
+    if p_exclusive then
+        perform pg_advisory_xact_lock(hashtextextended(p_kind || ':' || p_id::text, 7));
+    else
+        perform pg_advisory_xact_lock_shared(hashtextextended(p_kind || ':' || p_id::text, 7));
+    end if;
+end $$;
+
+-- Why the authority a call was decided upon no longer stands, or null. One new statement per table scope: its snapshot is
+-- younger than every lock the caller holds. p_maintenance: a call of our own on an account that need not be active yet.
+create function broker.gate_recheck{v}(
+    p_tenant uuid, p_policy_version bigint, p_identity uuid, p_bearer_tenant uuid, p_bearer uuid,
+    p_connection uuid, p_connection_version int, p_account uuid, p_account_version int, p_maintenance boolean,
+    out reason text, out credential_id uuid, out credential_version int, out kind text, out origins text[], out sealed bytea
+) language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+    now_ timestamptz := clock_timestamp();
+    f record;
+    b record;
+begin
+    select t.status as tenant_status, t.policy_version, i.status as identity_status, c.status as connection_status,
+           c.version as connection_version, a.status as account_status, a.version as account_version,
+           a.upstream_expires_at, a.identity_id as owner,
+           k.id, k.version, k.kind, k.origins, k.sealed, k.status as credential_status
+      into f
+      from broker.tenants t
+      left join broker.identities i on i.tenant_id = t.id and i.id = p_identity
+      left join broker.accounts a on a.tenant_id = t.id and a.id = p_account
+      left join broker.connections c on c.tenant_id = t.id and c.id = a.connection_id and c.id = p_connection
+      left join vault.credentials k on k.tenant_id = t.id and k.id = a.credential_id and k.account_id = a.id
+     where t.id = p_tenant;
+    if p_bearer_tenant = p_tenant then
+        select x.revoked_at, x.expires_at into b from broker.bearers x where x.tenant_id = p_tenant and x.id = p_bearer;
+    else
+        perform set_config('keyreeve.tenant', p_bearer_tenant::text, true);
+        select x.revoked_at, x.expires_at into b from broker.bearers x where x.tenant_id = p_bearer_tenant and x.id = p_bearer;
+        perform set_config('keyreeve.tenant', p_tenant::text, true);
+    end if;
+    reason := case
+        when f.tenant_status is distinct from 'active' then 'tenant_inactive'
+        when b is null or b.revoked_at is not null then 'bearer_revoked'
+        when b.expires_at <= now_ then 'bearer_expired'
+        when p_identity is not null and f.identity_status is distinct from 'active' then 'identity_disabled'
+        when f.account_status is null or f.account_status = 'revoked' then 'account_revoked'
+        when f.connection_status is distinct from 'active' then 'connection_inactive'
+        when not p_maintenance and f.account_status <> 'active' then 'account_' || f.account_status
+        when f.credential_status = 'revoked' then 'account_revoked'
+        when f.id is null or (not p_maintenance and f.credential_status <> 'active') then 'account_needs_reauth'
+        when not p_maintenance and f.upstream_expires_at <= now_ then 'credential_expired'
+        when not p_maintenance and f.owner <> p_identity then 'policy_changed'
+        when f.connection_version <> p_connection_version then 'connection_changed'
+        when not p_maintenance and (f.policy_version <> p_policy_version or f.account_version <> p_account_version)
+            then 'policy_changed'
+    end;
+    if reason is null then
+        credential_id := f.id; credential_version := f.version; kind := f.kind; origins := f.origins; sealed := f.sealed;
+    end if;
+end $$;
+
+-- p_meters, p_caps, p_windows, p_costs: the claims, sorted by meter name; booked all or none. p_hold: seconds after which
+-- nothing of this call can reach the upstream any more. p_expected: what this node's monotonic clock says the database's
+-- reads now. reason: null admitted; 'budget' (retry_ms says when enough is free); else a word of gate_recheck.
+create function broker.admit{v}(
+    p_tenant uuid, p_policy_version bigint, p_identity uuid, p_bearer_tenant uuid, p_bearer uuid, p_root uuid,
+    p_connection uuid, p_connection_version int, p_account uuid, p_account_version int, p_maintenance boolean, p_principal bytea,
+    p_meters text[], p_caps int[], p_windows int[], p_costs int[], p_reserve int, p_hold int, p_expected timestamptz,
+    p_call uuid, p_execution uuid, p_event audit.events,
+    out reason text, out credential_id uuid, out credential_version int, out kind text, out origins text[], out sealed bytea,
+    out principal bytea, out meter text, out remaining int, out retry_ms bigint, out reset_ms bigint, out db_now timestamptz
+) language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+    now_ timestamptz := clock_timestamp();
+    i int;
+    booked record;
+    seconds bigint[] := '{}';
+    eras int[] := '{}';
+    seen int[] := '{}';
+    f record;
+begin
+    perform set_config('keyreeve.tenant', p_tenant::text, true);
+    if p_expected is not null and now_ > p_expected + interval '3 seconds' then
+        perform broker.note_clock{v}(p_expected);
+    end if;
+    db_now := now_;
+    perform broker.gate_lock{v}('tenant', p_tenant, false);
+    if p_identity is not null then
+        perform broker.gate_lock{v}('identity', p_identity, false);
+    end if;
+    perform broker.gate_lock{v}('bearer', p_root, false);
+    perform broker.gate_lock{v}('account', p_account, false);
+    principal := p_principal;
+    if principal is null then
+        select a.principal_key into principal from broker.accounts a where a.tenant_id = p_tenant and a.id = p_account;
+    end if;
+    if principal is not null then
+        for i in 1 .. cardinality(p_meters) loop
+            booked := broker.budget_reserve{v}(principal, p_meters[i], p_caps[i], p_windows[i], p_costs[i], p_reserve, p_hold,
+                                               p_tenant, coalesce(p_identity, p_tenant));
+            if not booked.ok then
+                reason := 'budget'; meter := p_meters[i];
+                remaining := booked.remaining; retry_ms := booked.retry_ms; reset_ms := booked.reset_ms;
+                perform broker.release{v}(principal, p_meters, p_costs, seconds, eras);
+                return;
+            end if;
+            seconds := seconds || booked.slot_second;
+            eras := eras || booked.slot_era;
+            seen := seen || booked.seen;
+            if i = 1 then
+                meter := p_meters[1]; remaining := booked.remaining; reset_ms := booked.reset_ms;
+            end if;
+        end loop;
+    end if;
+    f := broker.gate_recheck{v}(p_tenant, p_policy_version, p_identity, p_bearer_tenant, p_bearer, p_connection,
+                                p_connection_version, p_account, p_account_version, p_maintenance);
+    if f.reason is null and principal is null then
+        f.reason := 'account_needs_reauth';
+    end if;
+    if f.reason is not null then
+        reason := f.reason;
+        perform broker.release{v}(principal, p_meters, p_costs, seconds, eras);
+        return;
+    end if;
+    credential_id := f.credential_id; credential_version := f.credential_version; kind := f.kind;
+    origins := f.origins; sealed := f.sealed;
+    now_ := clock_timestamp();
+    insert into broker.open_calls (tenant_id, call_id, execution_id, account_id, connection_id, identity_id, bearer_id,
+                                   intent_at, admitted_at, deadline_at, principal_key, meters, costs,
+                                   slot_seconds, slot_eras, slots_seen, boot)
+    values (p_tenant, p_call, p_execution, p_account, p_connection, p_identity, p_bearer, p_event.at, now_,
+            now_ + p_hold * interval '1 s', principal, p_meters, p_costs, seconds, eras, seen, p_event.boot);
+    p_event.xid := pg_current_xact_id();
+    insert into audit.events select (p_event).*;
+end $$;
+
+-- Gives back what was booked of the first meters; nothing was sent.
+create function broker.release{v}(p_principal bytea, p_meters text[], p_costs int[], p_seconds bigint[], p_eras int[])
+returns void language plpgsql set search_path = pg_catalog, pg_temp as $$
+begin
+    for i in 1 .. cardinality(p_seconds) loop
+        perform broker.budget_settle{v}(p_principal, p_meters[i], p_costs[i], p_seconds[i], p_eras[i], 0, 'not_sent',
+                                        0, null, null, null);
+    end loop;
+end $$;

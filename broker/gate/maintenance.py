@@ -1,0 +1,135 @@
+"""Calls that Keyreeve makes for itself with a tenant's credential: verifying it, and later refreshing and deleting it.
+
+They pass the gate like any other: budget, durable intent and outcome, revocation. What they don't pass is policy:
+whoever asks for them has been judged by role, and the account need not be active yet.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from broker.clock import Clock
+from broker.domain import Caller, Connection, Decision
+from broker.gate import endings
+from broker.gate.admission import Admissions, Claim, Refused, hold_seconds, ordered
+from broker.gate.dispatch import Dispatch, Order
+from broker.gate.inflight import InFlight
+from broker.gate.principals import Principals
+from broker.ids import new_id
+from broker.settings import Limits
+from connectors.base import Answer, Connector, Meter, Prepared
+
+_DECISION = Decision(allowed=True, reason="maintenance")
+
+
+@dataclass(frozen=True, slots=True)
+class MaintenanceCall:
+    """One such call, with the account's current credential.
+
+    `principal` None: the account's own budget; else the upstream principal's name, or `credential:<fingerprint>` before
+    it is known.
+    """
+
+    caller: Caller
+    connection: Connection
+    connector: Connector
+    account_id: UUID
+    principal: str | None
+    execution_id: UUID
+    n: int
+    deadline: datetime
+
+
+class Maintenance:
+    """One per process."""
+
+    def __init__(
+        self,
+        *,
+        dispatch: Dispatch,
+        admissions: Admissions,
+        principals: Principals,
+        clock: Clock,
+        limits: Limits,
+        in_flight: InFlight,
+    ) -> None:
+        self._dispatch = dispatch
+        self._admissions = admissions
+        self._principals = principals
+        self._clock = clock
+        self._limits = limits
+        self._in_flight = in_flight
+
+    async def perform(self, call: MaintenanceCall, prepared: Prepared) -> Answer:
+        """Sends one maintenance request. Raises Problem where it is not admitted, and the connector's own UpstreamFault
+        or EgressRefused where no usable answer came."""
+        timeout = min((call.deadline - self._clock.now()).total_seconds(), self._limits.call_seconds_max)
+        if timeout <= 0:
+            raise endings.deadline_passed()
+        with self._in_flight.room(call.caller.tenant_id, None):
+            found = await self._dispatch.admit(
+                self._order(call, prepared, timeout), self._claim(call, prepared, timeout), self._clock.now(), 0.0
+            )
+            if isinstance(found, Refused):
+                if found.reason == "budget":
+                    raise endings.budget_exhausted(found.meter or "", found.retry_seconds)
+                raise endings.refused(found.reason)
+            ended = await self._dispatch.send(found)
+        if ended.cause is not None:
+            raise ended.cause
+        if ended.answer is None:
+            assert ended.ending.problem is not None  # noqa: S101 - an ending has an answer or a problem
+            raise ended.ending.problem
+        return ended.answer
+
+    async def book(
+        self,
+        connector: Connector,
+        origin: str,
+        tenant_id: UUID,
+        principal: str,
+        meters: tuple[Meter, ...],
+        requests: int,
+    ) -> None:
+        """Books requests made under `credential:<fingerprint>` on the principal they turned out to belong to."""
+        await self._admissions.book(self._principals.key(connector, origin, tenant_id, principal), meters, requests)
+
+    def _order(self, call: MaintenanceCall, prepared: Prepared, timeout: float) -> Order:
+        return Order(
+            caller=call.caller,
+            connection=call.connection,
+            connector=call.connector,
+            account_id=call.account_id,
+            tool_name=f"{call.connection.name}_maintenance",
+            execution_id=call.execution_id,
+            n=call.n,
+            prepared=prepared,
+            decision=_DECISION,
+            sentence=None,
+            timeout_seconds=timeout,
+        )
+
+    def _claim(self, call: MaintenanceCall, prepared: Prepared, timeout: float) -> Claim:
+        caller, tenant_id = call.caller, call.caller.tenant_id
+        key = None
+        if call.principal is not None:
+            key = self._principals.key(call.connector, prepared.origin, tenant_id, call.principal)
+        return Claim(
+            tenant_id=tenant_id,
+            policy_version=caller.policy_version,
+            identity_id=None if caller.identity is None else caller.identity.id,
+            bearer_tenant_id=caller.bearer.tenant_id,
+            bearer_id=caller.bearer.id,
+            root_id=caller.bearer.root_id,
+            connection_id=call.connection.id,
+            connection_version=call.connection.version,
+            account_id=call.account_id,
+            account_version=0,
+            meters=ordered(prepared.meters or call.connector.meters[:1]),
+            reserve=0,
+            hold_seconds=hold_seconds(timeout),
+            call_id=new_id(),
+            execution_id=call.execution_id,
+            maintenance=True,
+            principal=key,
+        )

@@ -1,0 +1,127 @@
+"""The worker processes: started, watched, started again, and stopped."""
+
+import asyncio
+import contextlib
+import socket
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from broker import metrics
+from broker.server.errors import CannotStart
+from broker.server.privileges import Serving
+from broker.server.worker import Orders
+from broker.settings import environment
+
+_log = structlog.get_logger(__name__)
+
+READY_SECONDS = 60.0
+STOP_GRACE_SECONDS = 10.0
+RESTARTS = 20
+RESTART_WINDOW_SECONDS = 60.0
+
+
+class Workers:
+    """`count` workers on one listening socket.
+
+    One that ends by itself is started again; more than 20 such ends within a minute are given up on, for then something
+    is wrong that a restart does not mend.
+    """
+
+    def __init__(self, orders: Orders, serving: Serving, *, count: int, listening: socket.socket) -> None:
+        self._orders = orders
+        self._serving = serving
+        self._count = count
+        self._listening = listening
+        self._running: dict[int, asyncio.subprocess.Process] = {}
+        self._stopping = False
+        self._ends: list[float] = []
+
+    async def start(self) -> None:
+        """Starts all and waits until each serves. Raises CannotStart."""
+        await asyncio.gather(*(self._start(number) for number in range(self._count)))
+
+    async def _start(self, number: int) -> None:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "broker.server.worker",
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=None,
+            pass_fds=(self._listening.fileno(),),
+            env=_environment(),
+            **_as_user(self._serving),
+        )
+        self._running[number] = process
+        assert process.stdin is not None  # noqa: S101 - it was asked for
+        assert process.stdout is not None  # noqa: S101 - it was asked for
+        process.stdin.write(self._orders.encode() + b"\n")
+        try:
+            await process.stdin.drain()
+            async with asyncio.timeout(READY_SECONDS):
+                line = await process.stdout.readline()
+        except (TimeoutError, ConnectionError, BrokenPipeError):
+            line = b""
+        if line != b"ready\n":
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+            raise CannotStart("a worker did not start", "its log, above, says why")
+
+    async def keep(self) -> None:
+        """Starts workers again that end by themselves. Returns only by raising CannotStart."""
+        await asyncio.gather(*(self._keep(number) for number in range(self._count)))
+
+    async def _keep(self, number: int) -> None:
+        while True:
+            process = self._running[number]
+            code = await process.wait()
+            if self._stopping:
+                await asyncio.Event().wait()
+            self._forget(process.pid)
+            now = time.monotonic()
+            self._ends = [end for end in self._ends if end > now - RESTART_WINDOW_SECONDS] + [now]
+            if len(self._ends) > RESTARTS:
+                raise CannotStart("workers keep ending", "their log says why")
+            _log.error("worker ended", worker=number, code=code)
+            await asyncio.sleep(0.05 * len(self._ends))
+            try:
+                await self._start(number)
+            except CannotStart:
+                _log.error("worker did not start again", worker=number)
+
+    def _forget(self, pid: int) -> None:
+        if self._orders.metrics_folder is not None:
+            metrics.process_ended(Path(self._orders.metrics_folder), pid)
+
+    async def stop(self) -> None:
+        """Lets all drain; kills what is still there after the drain and its grace."""
+        self._stopping = True
+        for process in self._running.values():
+            with contextlib.suppress(ProcessLookupError):
+                process.terminate()
+        limit = self._orders.settings.limits.drain_seconds + STOP_GRACE_SECONDS
+        ends = [asyncio.ensure_future(p.wait()) for p in self._running.values()]
+        if ends:
+            await asyncio.wait(ends, timeout=limit)
+        for process in self._running.values():
+            if process.returncode is None:
+                _log.error("worker killed", pid=process.pid)
+                process.kill()
+                await process.wait()
+
+
+def _as_user(serving: Serving) -> dict[str, Any]:
+    if serving.account is None:
+        return {}
+    return {"user": serving.account.uid, "group": serving.account.gid, "extra_groups": [], "cwd": "/"}
+
+
+def _environment() -> dict[str, str]:
+    """A worker's environment: only what finding Python and the time zone takes."""
+    kept = ("PATH", "LANG", "LC_ALL", "TZ", "PYTHONPATH", "VIRTUAL_ENV")
+    return {name: value for name, value in environment().items() if name in kept}

@@ -1,0 +1,193 @@
+"""`keyreeve up`: starts everything in order, keeps it running, and ends it in reverse order."""
+
+import asyncio
+import contextlib
+import signal
+import socket
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import orjson
+import structlog
+
+from broker import metrics
+from broker.assembly import sealed_storage
+from broker.clock import SystemClock
+from broker.db.migrate import migrate
+from broker.server.bootstrap import prepare, write_private
+from broker.server.children import Workers
+from broker.server.errors import CannotStart
+from broker.server.privileges import Serving, choose_serving
+from broker.server.storage import Storage, open_storage
+from broker.server.worker import Orders
+from broker.settings import Settings
+from vault.errors import VaultError
+from vault.keys import EnvRootKey
+from vault.rootfile import FileRootKey
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """What `up` announces once it serves."""
+
+    url: str
+    admin_key_file: Path
+
+    def line(self) -> str:
+        """The machine-readable ready line (API.md, Starting)."""
+        body = {"event": "ready", "url": self.url, "admin_key_file": str(self.admin_key_file)}
+        return orjson.dumps(body).decode()
+
+
+async def up(settings: Settings, *, json_ready: bool) -> int:
+    """Runs until SIGTERM or SIGINT; returns the process's exit code. Raises CannotStart with a sentence for people."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    serving = choose_serving()
+    prepare_folder(settings.data_dir, serving)
+    root_key = read_root_key(settings)
+    listening = listen(settings.host, settings.port)
+    port = int(listening.getsockname()[1])
+    settings = replace(settings, port=port)
+    async with contextlib.AsyncExitStack() as stack:
+        stack.callback(listening.close)
+        storage = await stack.enter_async_context(open_storage(settings, serving))
+        await start_database(settings, storage, root_key)
+        orders = orders_for(settings, storage, root_key, listening, serving)
+        workers = Workers(orders, serving, count=settings.workers, listening=listening)
+        await workers.start()
+        stack.push_async_callback(workers.stop)
+        ready = Ready(public_url(settings), settings.admin_key_path)
+        announce(settings, ready, json_ready=json_ready)
+        stack.callback(forget, settings)
+        return await _until(stop, workers, storage)
+
+
+async def _until(stop: asyncio.Event, workers: Workers, storage: Storage) -> int:
+    """Waits for the signal, or for a part that cannot be kept running."""
+    watched = [
+        asyncio.ensure_future(stop.wait()),
+        asyncio.ensure_future(workers.keep()),
+        asyncio.ensure_future(storage.keep()),
+    ]
+    done, waiting = await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
+    for task in waiting:
+        task.cancel()
+    for task in done:
+        if task is not watched[0]:
+            _log.error("stopping", cause=str(task.exception() or "a part has ended"))
+            return 1
+    return 0
+
+
+def prepare_folder(folder: Path, serving: Serving) -> None:
+    """The data directory, for its owner alone; another user that serves may pass through it to `specs`, no more."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder.chmod(0o700 if serving.account is None else 0o711)
+        (folder / "specs").mkdir(mode=0o755, exist_ok=True)
+        (folder / "run").mkdir(mode=0o700, exist_ok=True)
+        (folder / "run").chmod(0o700 if serving.account is None else 0o711)
+    except OSError as error:
+        what = f"the data directory {folder} cannot be used: {error.strerror}"
+        raise CannotStart(what, "choose another with --data-dir") from None
+
+
+def read_root_key(settings: Settings) -> str:
+    """The root key as lines for a worker. Made on the first start, unless it is given by the environment."""
+    try:
+        if settings.root_key_value is not None:
+            EnvRootKey(settings.root_key_value)
+            return settings.root_key_value
+        path = settings.root_key_path
+        if not path.exists() and settings.root_key_file is None:
+            FileRootKey.create(path)
+            _log.info("root key made", file=str(path), advice="keep a copy away from the database's backups")
+        FileRootKey(path)
+        return path.read_text(encoding="ascii")
+    except VaultError as error:
+        raise CannotStart(f"the root key cannot be used: {error}", "see `keyreeve doctor`") from None
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """The listening socket; the workers inherit it."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    # Accepted sockets inherit it: without it Nagle's algorithm and delayed acknowledgements add 40 ms to an answer.
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    try:
+        sock.bind((host, port))
+    except OSError as error:
+        sock.close()
+        raise CannotStart(
+            f"cannot listen on {host}:{port}: {error.strerror}", "choose another with --port"
+        ) from None
+    sock.listen(1024)
+    sock.setblocking(False)  # noqa: FBT003 - its only parameter
+    return sock
+
+
+async def start_database(settings: Settings, storage: Storage, root_key: str) -> None:
+    """Migrates, and makes what the first start needs."""
+    if storage.owner is not None:
+        changed = await migrate(storage.owner.url(), storage.owner.engine_arguments())
+        _log.info("schema ready", changed=changed)
+    async with sealed_storage(storage.app, root_key, settings.node) as parts:
+        await prepare(parts.db, parts.vault_, parts.trail, settings.admin_key_path, SystemClock().now())
+
+
+def orders_for(
+    settings: Settings, storage: Storage, root_key: str, listening: socket.socket, serving: Serving
+) -> Orders:
+    """What every worker is handed."""
+    folder: Path | None = None
+    if settings.workers > 1:
+        folder = settings.data_dir / "run" / "metrics"
+        metrics.empty_folder(folder)
+        serving.give(folder)
+    return Orders(
+        settings=replace(settings, root_key_value=None, database_url=None, database_owner_url=None),
+        database=storage.app,
+        root_key=root_key,
+        socket_fd=listening.fileno(),
+        port=settings.port,
+        metrics_folder=None if folder is None else str(folder),
+        base_url=public_url(settings),
+    )
+
+
+def public_url(settings: Settings) -> str:
+    """Where clients reach this server."""
+    if settings.public_url is not None:
+        return settings.public_url
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    return f"http://{host}:{settings.port}"
+
+
+def server_file(data_dir: Path) -> Path:
+    """Where a running server says how commands on the same machine reach it."""
+    return data_dir / "run" / "server.json"
+
+
+def announce(settings: Settings, ready: Ready, *, json_ready: bool) -> None:
+    """Says that it serves: to commands through a file, to whoever started it on standard output."""
+    write_private(server_file(settings.data_dir), orjson.dumps({"url": ready.url}).decode())
+    if json_ready:
+        sys.stdout.write(ready.line() + "\n")
+    else:
+        sys.stdout.write(
+            f"\nKeyreeve serves at {ready.url}\nOperator key: {ready.admin_key_file}\n\n"
+            "Next, in another terminal:\n  keyreeve connect cloudflare\n"
+        )
+    sys.stdout.flush()
+
+
+def forget(settings: Settings) -> None:
+    """Takes the file back."""
+    server_file(settings.data_dir).unlink(missing_ok=True)

@@ -1,0 +1,56 @@
+"""What the endpoints are handed: one object with every service of this process. Built in `app.py`, nowhere else."""
+
+from dataclasses import dataclass
+
+from broker.accounts.accounts import Accounts
+from broker.accounts.budgets import Budgets
+from broker.accounts.connections import Connections
+from broker.accounts.views import Views
+from broker.audit.executions import Executions
+from broker.audit.export import AuditExport
+from broker.audit.query import AuditQuery
+from broker.audit.trail import AuditTrail
+from broker.clock import Clock
+from broker.db.database import Database
+from broker.gate.perform import Gate
+from broker.identity.authenticate import Authenticator
+from broker.identity.identities import Identities
+from broker.identity.keys import Keys
+from broker.identity.offboard import Offboarding
+from broker.identity.sessions import Sessions
+from broker.identity.tenants import Tenants
+from broker.jobs.readiness import Readiness
+from broker.metrics import Metrics
+from broker.policy.grants import Grants
+from broker.settings import Settings
+from broker.tools.execute import ToolRunner
+from broker.tools.listing import Listing
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Every service, by its noun."""
+
+    settings: Settings
+    clock: Clock
+    db: Database
+    metrics: Metrics
+    authenticator: Authenticator
+    tools: ToolRunner
+    listing: Listing
+    gate: Gate
+    trail: AuditTrail
+    audit: AuditQuery
+    export: AuditExport
+    executions: Executions
+    readiness: Readiness
+    tenants: Tenants
+    identities: Identities
+    keys: Keys
+    sessions: Sessions
+    grants: Grants
+    offboarding: Offboarding
+    connections: Connections
+    accounts: Accounts
+    budgets: Budgets
+    views: Views

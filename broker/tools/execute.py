@@ -1,0 +1,288 @@
+"""`execute_tool`: the only orchestrator of a call. Everything it does is one of its collaborators' promises.
+
+look up → choose the account → prepare (pure) → idempotency → gate.perform → result
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from broker.accounts.views import View, Views
+from broker.audit.events import RefusalFacts
+from broker.audit.trail import AuditTrail
+from broker.clock import Clock
+from broker.domain import Account, Connection, Resolved
+from broker.errors import Field, Problem
+from broker.gate.idempotency import Idempotency, Replay
+from broker.gate.perform import Gate
+from broker.gate.types import CallRecord, CallRequest, Performed
+from broker.identity.authenticate import Asked, Authenticator
+from broker.identity.tokens import ParsedToken
+from broker.ids import new_id
+from broker.tools.choose import choose_account
+from broker.tools.hints import Hints
+from broker.tools.request import ExecuteRequest
+from broker.tools.results import Result, writes_first
+from connectors.base import Permissions, Prepared
+from connectors.errors import (
+    EgressRefused,
+    InvalidInput,
+    PayloadTooLarge,
+    SpecError,
+    UnknownOperation,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Chosen:
+    """Everything decided about a call before the gate: what will be sent, as whom, through which connection."""
+
+    resolved: Resolved
+    connection: Connection
+    view: View
+    account: Account
+    permissions: Permissions
+    prepared: Prepared
+
+
+class ToolRunner:
+    """Runs tools for authenticated callers. One per process."""
+
+    def __init__(
+        self,
+        *,
+        authenticator: Authenticator,
+        views: Views,
+        gate: Gate,
+        idempotency: Idempotency,
+        trail: AuditTrail,
+        hints: Hints,
+        clock: Clock,
+    ) -> None:
+        self._authenticator = authenticator
+        self._views = views
+        self._gate = gate
+        self._idempotency = idempotency
+        self._trail = trail
+        self._hints = hints
+        self._clock = clock
+
+    async def execute(self, token: ParsedToken, asked: Asked, request: ExecuteRequest) -> Result:
+        """Runs one tool. Raises Problem for every refusal; an upstream's own error is a Result with `is_error`."""
+        execution_id = new_id()
+        resolved = await self._authenticator.resolve(token, asked, self._clock.now())
+        try:
+            return await self._execute(token, asked, request, resolved, execution_id)
+        except Problem as problem:
+            problem.execution_id = problem.execution_id or str(execution_id)
+            if not problem.recorded and resolved.caller.identity is not None:
+                await self._record(resolved, request, execution_id, problem)
+            raise
+
+    async def _execute(
+        self,
+        token: ParsedToken,
+        asked: Asked,
+        request: ExecuteRequest,
+        resolved: Resolved,
+        execution_id: UUID,
+    ) -> Result:
+        if resolved.caller.identity is None:
+            told = "is required with an agent key or an operator key"
+            raise Problem("invalid_input", f"identifier: {told}", fields=[Field("identifier", told)])
+        chosen = await self._choose(request, resolved)
+
+        async def reload() -> Resolved:
+            return await self._authenticator.resolve(token, asked, self._clock.now())
+
+        call = self._call_request(request, chosen, execution_id, reload)
+        if request.dry_run and chosen.prepared.effect != "read":
+            return self._dry_run(chosen, call, execution_id)
+        if request.idempotency_key is None:
+            return await self._perform(call, chosen.prepared, execution_id)
+        return await self._once(request, call, chosen)
+
+    async def _choose(self, request: ExecuteRequest, resolved: Resolved) -> _Chosen:
+        """From names to things. Raises Problem."""
+        name = request.connection
+        if request.connection_name not in (None, name):
+            told = f"must be {name!r}, the connection of the tool, or left out"
+            raise Problem(
+                "invalid_input", f"connection_name: {told}", fields=[Field("connection_name", told)]
+            )
+        connection = next((c for c in resolved.connections if c.name == name), None)
+        if connection is None:
+            raise await self._hints.unknown_connection(resolved, name)
+        if connection.status != "active":
+            raise Problem("forbidden", f"connection {name} is {connection.status}")
+        tenant_id = resolved.caller.tenant_id
+        view = self._views.peek_connection(connection) or await self._views.connection(
+            tenant_id, connection
+        )
+        prepared = self._prepare(request, view, resolved, connection)
+        account = choose_account(
+            connection,
+            resolved.accounts,
+            resolved.grants,
+            request.connected_account_id,
+        )
+        permissions = self._views.peek_permissions(account) or await self._views.permissions(
+            tenant_id, account
+        )
+        return _Chosen(resolved, connection, view, account, permissions, prepared)
+
+    def _prepare(
+        self, request: ExecuteRequest, view: View, resolved: Resolved, connection: Connection
+    ) -> Prepared:
+        tool = view.tool(request.tool_name)
+        if tool is None:
+            raise self._hints.unknown_tool(request.tool_name, view, resolved, connection)
+        if request.expected_schema_hash not in (None, tool.schema_hash):
+            raise Problem(
+                "schema_changed",
+                f"{request.tool_name} has changed since its schema was read",
+                hint="list the tools again and build the call from the new schema",
+                extra={"schema_hash": tool.schema_hash},
+            )
+        try:
+            return view.connector.prepare(view, request.tool_name, request.tool_input)
+        except UnknownOperation as error:
+            raise self._hints.unknown_operation(error, view, resolved, connection) from None
+        except PayloadTooLarge as error:
+            raise Problem("payload_too_large", str(error)) from None
+        except InvalidInput as error:
+            fields = [
+                Field(f"tool_input.{f.path}" if f.path else "tool_input", f.problem) for f in error.fields
+            ]
+            raise Problem("invalid_input", str(error)[:1000], fields=fields, hint=error.hint) from None
+        except EgressRefused as error:
+            raise Problem("egress_refused", error.reason) from None
+        except SpecError as error:
+            raise Problem("unavailable", str(error)) from None
+
+    def _call_request(
+        self,
+        request: ExecuteRequest,
+        chosen: _Chosen,
+        execution_id: UUID,
+        reload: Callable[[], Awaitable[Resolved]],
+    ) -> CallRequest:
+        config = chosen.view.config
+        return CallRequest(
+            resolved=chosen.resolved,
+            reload=reload,
+            connection=chosen.connection,
+            connector=chosen.view.connector,
+            permissions=chosen.permissions,
+            permission_check=config.get("permission_check", "refuse"),
+            account=chosen.account,
+            tool_name=request.tool_name,
+            execution_id=execution_id,
+            n=1,
+            deadline=chosen.resolved.caller.now + timedelta(seconds=request.deadline_seconds),
+            max_wait_seconds=request.max_wait_seconds,
+            reserve=int((config.get("budget") or {}).get("reserve", 0)),
+            intent=request.intent,
+        )
+
+    async def _perform(self, call: CallRequest, prepared: Prepared, execution_id: UUID) -> Result:
+        return result_of(await self._gate.perform(call, prepared), prepared, execution_id)
+
+    async def _once(self, request: ExecuteRequest, call: CallRequest, chosen: _Chosen) -> Result:
+        """The call under an idempotency key: run once, replayed to whoever still may see it."""
+        assert request.idempotency_key is not None  # noqa: S101 - the caller has looked
+        # A replay shows a result, so it needs today's authority, not that of the day it was made.
+        self._gate.authorize(call, chosen.prepared)
+        claim = await self._idempotency.begin(call, chosen.prepared, request.idempotency_key)
+        if isinstance(claim, Replay):
+            return _replayed(claim)
+        try:
+            result = await self._perform(call, chosen.prepared, call.execution_id)
+        except Problem as problem:
+            await asyncio.shield(self._idempotency.failed(claim, problem))
+            raise
+        except BaseException:
+            await asyncio.shield(self._idempotency.unknown(claim))
+            raise
+        await self._idempotency.finish(claim, stored(result))
+        return result
+
+    def _dry_run(self, chosen: _Chosen, call: CallRequest, execution_id: UUID) -> Result:
+        """What a write would be and whether policy would let it through; nothing is sent."""
+        decision = self._gate.judge(call, chosen.prepared)
+        prepared = chosen.prepared
+        permit = chosen.view.connector.permit(prepared, chosen.permissions)
+        data = {
+            "dry_run": True,
+            "method": prepared.method,
+            "path": prepared.path,
+            "query": prepared.query,
+            "body_bytes": 0 if prepared.body is None else len(prepared.body),
+            "effect": prepared.effect,
+            "operation": prepared.operation.id,
+            "permissions": list(prepared.operation.permissions),
+            "permitted_upstream": permit.verdict,
+            "verdict": {"allowed": decision.allowed, "reason": decision.reason, "hint": decision.hint},
+        }
+        return Result(execution_id, is_error=False, data=data, warnings=prepared.warnings)
+
+    async def _record(
+        self, resolved: Resolved, request: ExecuteRequest, execution_id: UUID, problem: Problem
+    ) -> None:
+        facts = RefusalFacts(
+            reason=problem.code,
+            tool_name=request.tool_name,
+            connection_name=request.tool_name.partition("_")[0][:24],
+            execution_id=execution_id,
+            detail=problem.detail[:300],
+        )
+        await self._trail.refusal(resolved.caller, facts)
+
+
+def result_of(performed: Performed, prepared: Prepared, execution_id: UUID) -> Result:
+    """A performed call as a Result. The upstream's own error answer is `is_error`, with what it said beside it."""
+    answer = performed.answer
+    error: dict[str, Any] | None = None
+    if answer.is_error:
+        given = dict(answer.error or {})
+        fix = "wait" if answer.status == 429 or answer.status >= 500 else "model"
+        detail = writes_first([], str(given.pop("detail", f"the upstream answered {answer.status}")))
+        error = {"code": "upstream_error", "detail": detail, "fix": fix, "status": answer.status, **given}
+    return Result(
+        execution_id=execution_id,
+        is_error=answer.is_error,
+        data=answer.data,
+        calls=(performed.call,),
+        budget=performed.budget,
+        error=error,
+        warnings=prepared.warnings,
+        media_type=answer.media_type,
+    )
+
+
+def stored(result: Result) -> dict[str, Any]:
+    """The parts of a Result worth keeping for a replay."""
+    return {
+        "execution_id": str(result.execution_id),
+        "is_error": result.is_error,
+        "data": result.data,
+        "error": result.error,
+        "warnings": list(result.warnings),
+        "calls": [[c.n, c.method, c.path, c.status, c.effect, c.sent] for c in result.calls],
+    }
+
+
+def _replayed(claim: Replay) -> Result:
+    kept = claim.result
+    return Result(
+        execution_id=UUID(kept["execution_id"]),
+        is_error=kept["is_error"],
+        data=kept["data"],
+        error=kept["error"],
+        warnings=tuple(kept["warnings"]),
+        calls=tuple(CallRecord(*c) for c in kept["calls"]),
+        replayed=True,
+    )

@@ -1,0 +1,191 @@
+"""`list_scoped_tools`: what this identity's agent may do now, and what stands in the way of the rest. Mints nothing."""
+
+import base64
+import binascii
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import orjson
+
+from broker.accounts.views import View, Views
+from broker.clock import Clock
+from broker.domain import Account, Connection, Resolved
+from broker.errors import Field, Problem, invalid
+from broker.identity.authenticate import Asked, Authenticator
+from broker.identity.tokens import ParsedToken
+from broker.policy.reach import Reach, reach_of_tool
+from broker.tools.choose import choose_account
+from connectors.base import Permissions, Tool
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """One line of the listing, in the order it is shown."""
+
+    key: str
+    tool: dict[str, Any] | None
+    unavailable: dict[str, Any] | None
+
+
+class Listing:
+    """Lists tools for authenticated callers."""
+
+    def __init__(
+        self,
+        *,
+        authenticator: Authenticator,
+        views: Views,
+        clock: Clock,
+    ) -> None:
+        self._authenticator = authenticator
+        self._views = views
+        self._clock = clock
+
+    async def list_scoped_tools(
+        self, token: ParsedToken, asked: Asked, *, page_size: int, page_token: str | None
+    ) -> bytes:
+        """The JSON answer. Raises Problem: those of authentication, `invalid_input`, `unknown_connection`."""
+        now = self._clock.now()
+        resolved = await self._authenticator.resolve(token, asked, now)
+        if resolved.caller.identity is None:
+            told = "is required with an agent key or an operator key"
+            raise Problem("invalid_input", f"identifier: {told}", fields=[Field("identifier", told)])
+        after = _read_page_token(page_token)
+        entries: list[_Entry] = []
+        for connection in sorted(resolved.connections, key=lambda c: c.name):
+            entries.extend(await self._connection(resolved, connection, now))
+        if asked.connection is not None and not entries:
+            raise Problem(
+                "unknown_connection", f"no connection {asked.connection!r} that this identity may use"
+            )
+        return _page([e for e in entries if after is None or e.key > after], page_size)
+
+    async def _connection(self, resolved: Resolved, connection: Connection, now: datetime) -> list[_Entry]:
+        grants = [g for g in resolved.grants if g.connection_id == connection.id]
+        allowed = resolved.caller.bearer.restrictions.connections
+        if not grants or (allowed is not None and connection.name not in allowed):
+            return []
+        if connection.status != "active":
+            problem = Problem("forbidden", f"connection {connection.name} is {connection.status}")
+            return [_unavailable(connection, problem)]
+        tenant_id = resolved.caller.tenant_id
+        account: Account | None = None
+        try:
+            account = choose_account(
+                connection,
+                resolved.accounts,
+                resolved.grants,
+                None,
+            )
+        except Problem as problem:
+            if problem.code != "ambiguous_account":
+                return [_unavailable(connection, problem)]
+            note = [_unavailable(connection, problem)]
+        else:
+            note = []
+        try:
+            view = self._views.peek_connection(connection) or await self._views.connection(
+                tenant_id, connection
+            )
+        except Problem as problem:
+            return [_unavailable(connection, problem)]
+        permissions = Permissions("unknown")
+        if account is not None:
+            permissions = await self._views.permissions(tenant_id, account)
+        return note + _tools(resolved, connection, view, account, permissions, now)
+
+
+def _tools(
+    resolved: Resolved,
+    connection: Connection,
+    view: View,
+    account: Account | None,
+    permissions: Permissions,
+    now: datetime,
+) -> list[_Entry]:
+    entries: list[_Entry] = []
+    for tool in view.tools:
+        reach = reach_of_tool(resolved, connection, account, tool.name, tool.operation, now)
+        if reach is None:
+            continue
+        if tool.operation is not None and view.config.get("permission_check") != "advise":
+            missing = view.connector.lacks(tool.operation, permissions)
+            if missing is not None:
+                told = f"the credential lacks the permission {missing}"
+                problem = Problem("not_permitted_upstream", told, hint=f"deposit a token that has {missing}")
+                entries.append(_unavailable(connection, problem, tool.name))
+                continue
+        entries.append(_entry(connection, account, tool, reach))
+    return entries
+
+
+def _entry(connection: Connection, account: Account | None, tool: Tool, reach: Reach) -> _Entry:
+    shown = {
+        "name": tool.name,
+        "connection_name": connection.name,
+        "connected_account_id": None if account is None else str(account.id),
+        "effect": tool.effect if tool.operation is not None else reach.access,
+        "schema_hash": tool.schema_hash,
+        "definition": {
+            "name": tool.name,
+            "description": tool.description
+            if tool.operation is not None
+            else f"{tool.description} {reach.sentence}",
+            "input_schema": tool.input_schema,
+            "annotations": dict(tool.annotations)
+            if tool.operation is not None
+            else _annotations(tool, reach),
+        },
+    }
+    return _Entry(tool.name, shown, None)
+
+
+def _annotations(tool: Tool, reach: Reach) -> dict[str, Any]:
+    """MCP tool annotations, as true for this identity: a reader's `call` tool is read-only."""
+    return {
+        **tool.annotations,
+        "readOnlyHint": reach.access == "read",
+        "destructiveHint": reach.access == "destructive",
+    }
+
+
+def _unavailable(connection: Connection, problem: Problem, name: str | None = None) -> _Entry:
+    shown: dict[str, Any] = {
+        "connection_name": connection.name,
+        "reason": problem.code,
+        "hint": problem.hint or problem.detail,
+        "fix": problem.fix,
+    }
+    if name is not None:
+        shown["name"] = name
+    return _Entry(name or f"{connection.name}_", None, shown)
+
+
+def _page(entries: Sequence[_Entry], page_size: int) -> bytes:
+    shown = sorted(entries, key=lambda e: e.key)[:page_size]
+    more = len(entries) > page_size
+    return orjson.dumps(
+        {
+            "tools": [e.tool for e in shown if e.tool is not None],
+            "unavailable": [e.unavailable for e in shown if e.unavailable is not None],
+            "next_page_token": _page_token(shown[-1].key) if more and shown else None,
+        }
+    )
+
+
+def _page_token(key: str) -> str:
+    return base64.urlsafe_b64encode(key.encode()).decode().rstrip("=")
+
+
+def _read_page_token(text: str | None) -> str | None:
+    if text is None:
+        return None
+    try:
+        key = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode("ascii")
+    except (binascii.Error, ValueError):
+        raise invalid("page_token", "is not one that this server gave") from None
+    if len(key) > 100:
+        raise invalid("page_token", "is not one that this server gave")
+    return key

@@ -1,0 +1,81 @@
+"""Turns an opened secret into the headers that carry it. With `connectors.oauth`, the only importer of
+`vault.reveal`.
+
+What is sealed, by credential kind: `api_token` and `account_token` the token's ASCII bytes; `global_key` the
+JSON object {"email", "key"}. Every value is checked again here, at the last moment, so that a secret can
+never add a header.
+"""
+
+import re
+from dataclasses import dataclass, field
+from typing import Final
+
+import orjson
+
+from connectors.errors import CredentialRejected
+from vault.reveal import reveal
+from vault.secret import Secret
+
+MAX_SECRET: Final = 4_096
+
+_TOKEN = re.compile(rb"[A-Za-z0-9\-._~+/]+=*")  # token68, RFC 9110 § 11.2
+_EMAIL = re.compile(r"[!-?A-~]{1,200}@[!-?A-~]{1,200}")
+
+
+@dataclass(frozen=True, slots=True)
+class Authorisation:
+    """The headers of one request, and the byte strings that must never appear in its answer."""
+
+    headers: tuple[tuple[str, str], ...] = field(repr=False)
+    needles: tuple[bytes, ...] = field(repr=False)
+
+
+def bearer_headers(secret: Secret) -> Authorisation:
+    """`Authorization: Bearer …` (RFC 6750 § 2.1).
+
+    Raises:
+        CredentialRejected: the sealed bytes are not a token.
+    """
+    token = reveal(secret)
+    if len(token) > MAX_SECRET or _TOKEN.fullmatch(token) is None:
+        raise _unusable()
+    return Authorisation((("Authorization", f"Bearer {token.decode('ascii')}"),), (token,))
+
+
+def global_key_headers(secret: Secret) -> Authorisation:
+    """`X-Auth-Email` and `X-Auth-Key`, Cloudflare's Global API Key scheme.
+
+    Raises:
+        CredentialRejected: the sealed bytes are not {"email", "key"} of sendable text.
+    """
+    plain = reveal(secret)
+    try:
+        sealed = orjson.loads(plain)
+    except orjson.JSONDecodeError:
+        sealed = None
+    del plain
+    email, key = (sealed.get("email"), sealed.get("key")) if isinstance(sealed, dict) else (None, None)
+    if not isinstance(email, str) or not isinstance(key, str):
+        raise _unusable()
+    if _EMAIL.fullmatch(email) is None or len(key) > MAX_SECRET or not key.isascii():
+        raise _unusable()
+    if _TOKEN.fullmatch(key.encode()) is None:
+        raise _unusable()
+    return Authorisation((("X-Auth-Email", email), ("X-Auth-Key", key)), (key.encode(),))
+
+
+def headers_for(kind: str, secret: Secret) -> Authorisation:
+    """By credential kind: `global_key`, or one of the bearer kinds.
+
+    Raises:
+        CredentialRejected: the kind carries no header scheme, or the sealed bytes do not fit it.
+    """
+    if kind == "global_key":
+        return global_key_headers(secret)
+    if kind in ("api_token", "account_token", "oauth"):
+        return bearer_headers(secret)
+    raise CredentialRejected(f"credentials of kind {kind[:40]!r} cannot be sent", "Deposit it again.")
+
+
+def _unusable() -> CredentialRejected:
+    return CredentialRejected("the sealed credential is not in a form that can be sent", "Deposit it again.")

@@ -1,0 +1,59 @@
+"""Every connector this build has: an explicit list, so that what can be reached is what is written here."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from connectors.base import Connector, Json
+from connectors.cloudflare.connector import CloudflareConnector
+
+CONNECTORS: Final[tuple[Connector, ...]] = (CloudflareConnector(),)
+_BY_NAME: Final[Mapping[str, Connector]] = {connector.name: connector for connector in CONNECTORS}
+
+
+def names() -> tuple[str, ...]:
+    """The connectors' names, in the catalogue's order."""
+    return tuple(_BY_NAME)
+
+
+def find(name: str) -> Connector | None:
+    """The connector called `name`, or None."""
+    return _BY_NAME.get(name)
+
+
+def get(name: str) -> Connector:
+    """The connector called `name`, which a stored connection says exists.
+
+    Raises:
+        LookupError: this build has no such connector.
+    """
+    connector = _BY_NAME.get(name)
+    if connector is None:
+        raise LookupError(f"this build has no connector {name[:60]!r}")
+    return connector
+
+
+def describe() -> list[dict[str, Json]]:
+    """The catalogue of `GET /v1/connectors`."""
+    return [
+        {
+            "name": connector.name,
+            "title": connector.title,
+            "credential_kinds": [
+                {
+                    "name": kind.name,
+                    "fields": dict(kind.fields),
+                    "secret_fields": list(kind.secret_fields),
+                    "help": kind.help,
+                }
+                for kind in connector.kinds
+            ],
+            "permissions_needed": connector.permissions_help,
+            "budget": [
+                {"meter": meter.name, "limit": meter.limit, "window_seconds": meter.window_seconds}
+                for meter in connector.meters
+            ],
+            "config": dict(connector.config_help),
+            "official_origins": list(connector.official_origins),
+        }
+        for connector in CONNECTORS
+    ]

@@ -1,0 +1,401 @@
+"""Items, filters, paging, whose audit one sees, executions and the export, against a real PostgreSQL."""
+
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import orjson
+import pytest
+from sqlalchemy import text
+
+from broker.audit import query as query_module
+from broker.audit import scan
+from broker.audit.events import ExecutionDone, RefusalFacts
+from broker.audit.executions import Executions
+from broker.audit.export import AuditExport, ExportRequest
+from broker.audit.query import AuditFilter, AuditQuery, conditions
+from broker.db.paging import PageRequest, read_page
+from broker.domain import Caller
+from broker.errors import Problem
+from broker.identity.roles import reach
+from broker.ids import new_id
+from connectors.base import Operation
+from tests.integration.audit.conftest import World
+
+
+async def _items(world: World, caller: Caller, size: int = 100, **filters: Any) -> list[dict[str, Any]]:
+    found = await AuditQuery(world.db, reach).events(caller, AuditFilter(**filters), PageRequest(size))
+    return list(found.items)
+
+
+def _auditor(world: World) -> Caller:
+    return world.caller("operator", None, role="auditor")
+
+
+async def test_a_call_is_one_item_with_everything_asked_for(world: World) -> None:
+    caller = world.caller()
+    intent = await world.call(caller, sentence="look")
+    (item,) = await _items(world, _auditor(world))
+    facts = intent.facts
+    assert item["id"]
+    assert item["latency_ms"] == 12.345
+    assert item["args_digest"].startswith("1:")
+    assert UUID(item["grant_id"]) == intent.decision.grant_id
+    expected = {
+        "kind": "call",
+        "outcome": "ok",
+        "actor": "session:priya@example.com",
+        "identifier": "priya@example.com",
+        "client": "sdk/1",
+        "agent": "helper",
+        "session_id": str(caller.bearer.id),
+        "run_id": "run-1",
+        "execution_id": str(facts.execution_id),
+        "n": 1,
+        "connection_name": "cf",
+        "connected_account_id": str(world.account_id),
+        "tool_name": "cf_call",
+        "operation": "dns-records-list",
+        "operation_ref": "GET /zones/{zone_id}/dns_records",
+        "method": "GET",
+        "path": "/client/v4/zones/abc/dns_records",
+        "effect": "read",
+        "decision": "allowed",
+        "reason": "granted",
+        "upstream_status": 200,
+        "upstream_ray": "8f-AMS",
+        "request_bytes": 310,
+        "response_bytes": 1024,
+        "sent": True,
+        "intent": "look",
+        "summary": {"zone_id": "abc", "per_page": 5},
+    }
+    assert {name: item.get(name) for name in expected} == expected
+    assert "on_behalf_of" not in item
+    assert "key_id" not in item
+
+
+async def test_an_operator_acting_for_someone_is_named(world: World) -> None:
+    await world.call(world.caller("operator"))
+    (item,) = await _items(world, _auditor(world))
+    assert (item["actor"], item["on_behalf_of"], "key_id" in item) == ("operator:ops", "priya@example.com", True)
+
+
+async def test_the_true_outcome_wins_over_the_sweepers(world: World) -> None:
+    caller = world.caller()
+    intent = await world.call(caller, None)
+    auditor = _auditor(world)
+    assert [i["outcome"] for i in await _items(world, auditor)] == ["open"]
+    assert [i["outcome"] for i in await _items(world, auditor, status="open")] == ["open"]
+    await world.outcome(intent, "unknown")
+    assert [i["outcome"] for i in await _items(world, auditor)] == ["unknown"]
+    world.clock.forward(seconds=30)
+    await world.outcome(intent, "ok", 200)
+    assert [i["outcome"] for i in await _items(world, auditor)] == ["ok"]
+    world.clock.forward(seconds=30)
+    await world.outcome(intent, "unknown")
+    assert [i["outcome"] for i in await _items(world, auditor)] == ["ok"]
+
+
+@pytest.fixture
+async def varied(world: World) -> World:
+    """Nine items that differ in what filters look at, a second apart, the newest last."""
+    await world.call(world.caller(identifier="a"))
+    world.clock.forward(seconds=1)
+    await world.call(world.caller(identifier="b"), "timeout")
+    world.clock.forward(seconds=1)
+    await world.call(world.caller(identifier="b"), "upstream_error", upstream_status=403)
+    world.clock.forward(seconds=1)
+    await world.call(world.caller(identifier="a", run_id="run-9"), None)
+    world.clock.forward(seconds=1)
+    await world.call(
+        world.caller("agent", identifier="a", name="ci"), tool_name="cf_zone_list", connection_name="other"
+    )
+    world.clock.forward(seconds=1)
+    purge = Operation("purge", "POST", "/zones/{zone_id}/purge_cache", "write")
+    await world.call(world.caller(identifier="a"), operation=purge)
+    world.clock.forward(seconds=1)
+    await world.trail.refusal(world.caller(identifier="b"), RefusalFacts("not_granted", tool_name="cf_call"))
+    world.clock.forward(seconds=1)
+    async with world.db.tenant(world.tenant_id) as conn:
+        await world.trail.change(conn, world.caller("operator", None), "account.revoked", identifier="b")
+    world.clock.forward(seconds=1)
+    await world.trail.write(
+        ExecutionDone(world.caller(identifier="a"), world.clock.now(), new_id(), "cf_search", "cf", "ok")
+    )
+    return world
+
+
+@pytest.mark.parametrize(
+    ("filters", "count"),
+    [
+        ({}, 9),
+        ({"identifier": "a"}, 5),
+        ({"identifier": "b"}, 4),
+        ({"connection_name": "other"}, 1),
+        ({"tool_name": "cf_zone_list"}, 1),
+        ({"operation": "purge"}, 1),
+        ({"operation": "POST /zones/{zone_id}/purge_cache"}, 1),
+        ({"operation": "account.revoked"}, 1),
+        ({"status": "403"}, 1),
+        ({"status": "200"}, 3),
+        ({"status": "timeout"}, 1),
+        ({"status": "open"}, 1),
+        ({"outcome": "refused"}, 1),
+        ({"outcome": "done"}, 1),
+        ({"outcome": "ok"}, 4),
+        ({"outcome": "ok", "identifier": "a", "status": "200"}, 3),
+        ({"run_id": "run-9"}, 1),
+        ({"actor": "agent:ci"}, 1),
+        ({"kind": "call"}, 6),
+        ({"kind": "change"}, 1),
+        ({"identifier": "nobody"}, 0),
+    ],
+)
+async def test_filters(varied: World, filters: dict[str, Any], count: int) -> None:
+    assert len(await _items(varied, _auditor(varied), **filters)) == count
+
+
+async def test_a_span_is_half_open_and_newest_comes_first(varied: World) -> None:
+    now = varied.clock.now()
+    items = await _items(varied, _auditor(varied), since=now - timedelta(seconds=4), until=now)
+    assert len(items) == 4
+    times = [datetime.fromisoformat(i["at"]) for i in items]
+    assert times == sorted(times, reverse=True)
+    assert times[-1] == now - timedelta(seconds=4)
+
+
+async def test_a_status_that_is_none_is_refused(varied: World) -> None:
+    with pytest.raises(Problem, match="status"):
+        await _items(varied, _auditor(varied), status="fine")
+
+
+@pytest.mark.parametrize("walk", [2, 20_000])
+async def test_pages_neither_skip_nor_repeat(varied: World, walk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(query_module, "WALK", walk)
+    audit = AuditQuery(varied.db, reach)
+    for filters in ({}, {"identifier": "b"}, {"status": "ok"}):
+        whole = [i["id"] for i in await _items(varied, _auditor(varied), **filters)]
+        seen: list[str] = []
+        token = None
+        for _ in range(20):
+            page = await audit.events(_auditor(varied), AuditFilter(**filters), read_page(2, token))
+            seen += [i["id"] for i in page.items]
+            token = page.next_page_token
+            if token is None:
+                break
+            await varied.trail.refusal(varied.caller(), RefusalFacts("newer"))
+        assert [i for i in seen if i in whole] == whole
+
+
+async def test_an_impatient_answer_can_be_resumed(varied: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(query_module, "WALK", 2)
+    monkeypatch.setattr(query_module, "PATIENCE_SECONDS", -1.0)
+    audit = AuditQuery(varied.db, reach)
+    token, found, pages = None, 0, 0
+    while pages == 0 or token is not None:
+        page = await audit.events(_auditor(varied), AuditFilter(identifier="a"), read_page(50, token))
+        found += len(page.items)
+        pages += 1
+        token = page.next_page_token
+    assert found == 5
+    assert pages > 3
+
+
+async def _bearer(world: World, caller: Caller, kind: str, parent: Caller | None, root: UUID) -> None:
+    assert caller.identity is not None or kind == "agent"
+    async with world.db.tenant(world.tenant_id) as conn:
+        identity = None
+        if kind == "session":
+            identity = caller.identity.id  # type: ignore[union-attr]
+            await conn.execute(
+                text("insert into broker.identities (tenant_id, id, identifier, created_at) values (:t, :i, :n, :now)"),
+                {"t": world.tenant_id, "i": identity, "n": f"n{identity}", "now": caller.now},
+            )
+        await conn.execute(
+            text(
+                """insert into broker.bearers (tenant_id, id, kind, token_hash, root_id, parent_id,
+                identity_id, created_at) values (:t, :id, :kind, decode(md5(:salt) || md5(:salt), 'hex'),
+                :root, :parent, :identity, :now)
+                """
+            ),
+            {
+                "t": world.tenant_id,
+                "id": caller.bearer.id,
+                "kind": kind,
+                "salt": str(caller.bearer.id),
+                "root": root,
+                "parent": None if parent is None else parent.bearer.id,
+                "identity": identity,
+                "now": caller.now,
+            },
+        )
+
+
+async def test_who_sees_what(world: World) -> None:
+    agent = world.caller("agent", None, name="ci")
+    minted = world.caller(identifier="a")
+    grandchild = world.caller(identifier="a")
+    stranger = world.caller(identifier="b")
+    root = agent.bearer.root_id
+    await _bearer(world, agent, "agent", None, root)
+    await _bearer(world, minted, "session", agent, root)
+    await _bearer(world, grandchild, "session", minted, root)
+    # Of the same root, as when one operator made both keys, and yet not the agent's.
+    await _bearer(world, stranger, "session", None, root)
+    own = await world.call(world.caller("agent", "a", bearer_id=agent.bearer.id, name="ci"))
+    first, second, foreign = await world.call(minted), await world.call(grandchild), await world.call(stranger)
+    executions = Executions(world.db, reach)
+    everything = {i.facts.execution_id for i in (own, first, second, foreign)}
+
+    async def seen(caller: Caller) -> set[UUID]:
+        listed = {UUID(i["execution_id"]) for i in await _items(world, caller)}
+        readable = set()
+        for execution_id in everything:
+            with suppress(Problem):
+                await executions.read(caller, execution_id)
+                readable.add(execution_id)
+        assert listed == readable
+        return listed
+
+    for role in ("auditor", "admin", "platform_admin"):
+        assert await seen(world.caller("operator", None, role=role)) == everything
+    assert await seen(agent) == everything - {foreign.facts.execution_id}
+    assert await seen(minted) == everything - {foreign.facts.execution_id}
+    assert await seen(stranger) == {foreign.facts.execution_id}
+
+
+async def test_another_tenant_sees_nothing(world: World, make_tenant: Any) -> None:
+    intent = await world.call(world.caller())
+    elsewhere = await make_tenant()
+    spy = World(world.db, elsewhere, world.vault_, world.clock, world.trail).caller("operator", None)
+    assert await _items(world, spy) == []
+    with pytest.raises(Problem, match="no such execution"):
+        await Executions(world.db, reach).read(spy, intent.facts.execution_id)
+
+
+async def test_did_it_happen(world: World) -> None:
+    caller = world.caller()
+    executions = Executions(world.db, reach)
+    execution = new_id()
+    intent = await world.call(caller, None, execution_id=execution)
+    answer = await executions.read(caller, execution)
+    assert (answer["state"], answer["sent"], answer["calls"][0]["outcome"]) == ("open", "unknown", "open")
+    await world.outcome(intent, "not_sent")
+    answer = await executions.read(caller, execution)
+    assert (answer["state"], answer["sent"]) == ("done", False)
+    await world.call(caller, "ok", execution_id=execution, n=2)
+    answer = await executions.read(caller, execution)
+    assert answer["sent"] is True
+    assert [(c["n"], c["outcome"], c["sent"], c["status"]) for c in answer["calls"]] == [
+        (1, "not_sent", False, None),
+        (2, "ok", True, 200),
+    ]
+    refused = new_id()
+    await world.trail.refusal(caller, RefusalFacts("no_grant", execution_id=refused, code="not_granted", detail="no"))
+    answer = await executions.read(caller, refused)
+    assert (answer["state"], answer["sent"], answer["refusal"]["code"]) == ("refused", False, "not_granted")
+
+
+async def _export(world: World, caller: Caller, **request: Any) -> list[dict[str, Any]]:
+    export = AuditExport(world.db, world.trail, reach)
+    lines: AsyncIterator[bytes] = await export.begin(caller, ExportRequest(**request))
+    whole = b"".join([block async for block in lines])
+    return [orjson.loads(line) for line in whole.splitlines()]
+
+
+async def test_an_export_is_complete_ordered_and_itself_recorded(varied: World) -> None:
+    *items, end = await _export(varied, _auditor(varied))
+    assert end["kind"] == "end"
+    assert end["items"] == len(items) == 9
+    times = [i["at"] for i in items]
+    assert times == sorted(times)
+    timed_out = next(i for i in items if i["outcome"] == "timeout")
+    assert [r["kind"] for r in timed_out["records"]] == ["intent", "outcome"]
+    assert len(timed_out["records"][0]["mac"]) == 64
+    newest = (await _items(varied, _auditor(varied)))[0]
+    assert newest["operation"] == "audit.exported"
+
+
+async def test_what_is_not_yet_committed_is_left_for_the_next_export(varied: World) -> None:
+    late = varied.with_boot()
+    auditor = _auditor(varied)
+    async with varied.db.tenant(varied.tenant_id) as conn:
+        await late.trail.change(conn, None, "slow.transaction", tenant_id=varied.tenant_id)
+        await varied.call(varied.caller(identifier="fast"))
+        *first, end = await _export(varied, auditor)
+    *second, _ = await _export(varied, auditor, cursor=end["cursor"])
+    assert not {i["id"] for i in first} & {i["id"] for i in second}
+    everything = {i["id"] for i in await _items(varied, auditor)}
+    assert {i["id"] for i in first} | {i["id"] for i in second} >= {
+        i["id"] for i in await _items(varied, auditor) if i.get("operation") != "audit.exported"
+    }
+    assert {i["id"] for i in [*first, *second]} <= everything
+    assert any(i.get("operation") == "slow.transaction" for i in second)
+
+
+async def test_a_late_outcome_brings_its_call_into_the_next_export(world: World) -> None:
+    intent = await world.call(world.caller(), None)
+    *first, end = await _export(world, _auditor(world))
+    assert [i["outcome"] for i in first] == ["open"]
+    await world.outcome(intent, "ok", 200)
+    *second, _ = await _export(world, _auditor(world), cursor=end["cursor"])
+    assert [i["outcome"] for i in second if i["kind"] == "call"] == ["ok"]
+
+
+async def test_an_export_in_many_steps(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    from broker.audit import export as export_module
+
+    monkeypatch.setattr(export_module, "BATCH", 3)
+    monkeypatch.setattr(export_module, "WALK", 4)
+    for i in range(11):
+        if i % 2:
+            world.clock.forward(microseconds=1)
+        await world.call(world.caller(), "ok" if i % 3 else None)
+    *items, end = await _export(world, _auditor(world))
+    assert end["items"] == len({i["id"] for i in items}) == 11
+    assert sum(i["outcome"] == "ok" for i in items) == 7
+
+
+async def test_who_may_export_what(world: World) -> None:
+    for caller in (world.caller(), world.caller("agent", None)):
+        with pytest.raises(Problem, match="forbidden"):
+            await _export(world, caller)
+    for request in ({"format": "ocsf"}, {"cursor": "x"}, {"cursor": "9" * 30}):
+        with pytest.raises(Problem, match="invalid_input"):
+            await _export(world, _auditor(world), **request)
+
+
+async def test_a_large_table_is_read_by_its_keys(world: World) -> None:
+    """The plans, not the clock: the newest page and an execution are found without reading the rest."""
+    async with world.db.tenant(world.tenant_id) as conn:
+        await conn.execute(
+            text(
+                """insert into audit.events (tenant_id, at, id, kind, call_id, execution_id, n, actor,
+                identifier, outcome, body, recorded_at, node, boot, counter, mac_key, mac) select :t, now() -
+                make_interval(secs => g * 0.001), gen_random_uuid(), 'intent', gen_random_uuid(),
+                gen_random_uuid(), 1, 'session:x', 'x' || g % 50, null, '{}', now(), 'n', gen_random_uuid(),
+                g, 1, '\\x00' from generate_series(1, 20000) g
+                """
+            ),
+            {"t": world.tenant_id},
+        )
+        where = conditions(AuditFilter(identifier="x7"))
+        statement, stopped = scan._statement(where, newest_first=True, resumed=False)
+        params = where.params | {"tenant": world.tenant_id, "walk": 500, "size": 20}
+        await conn.execute(scan._BOUNDS, {"ms": "10000"})
+        for asked in (statement, stopped):
+            plan = await conn.execute(text(f"explain (analyze, format json) {asked}"), params)
+            assert _rows_read(plan.scalar_one()[0]["Plan"]) <= 1000
+    items = await _items(world, _auditor(world), identifier="x7", size=300)
+    assert len(items) == 300
+
+
+def _rows_read(node: dict[str, Any]) -> int:
+    """Rows that the plan's scans gave, and threw away by a filter."""
+    below = sum(_rows_read(child) for child in node.get("Plans", []))
+    if "Scan" not in node["Node Type"] or node.get("Plans"):
+        return below
+    return int(node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) + below
