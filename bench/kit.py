@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 SPEC_NAME = "simulator.json"
 
+_INPUT = ("path_params", "query", "body", "account_id")
+
 EVERYTHING = (
     "Account API Tokens Read",
     "Account Settings Read",
@@ -81,7 +83,7 @@ class Api:
 
     def call(self, operation: str, *, tool: str = "cloudflare_call", **fields: Any) -> httpx.Response:
         """One `execute_tool` of a connection's `_call`; `path_params`, `query`, `body` go into the tool's input."""
-        inside = {k: fields.pop(k) for k in ("path_params", "query", "body", "account_id") if k in fields}
+        inside: dict[str, Any] = {name: fields.pop(name) for name in _INPUT if name in fields}
         body = {"tool_name": tool, "tool_input": {"operation": operation, **inside}, **fields}
         return self.send("POST", "/v1/tools/execute", json=body)
 
@@ -95,7 +97,7 @@ class TenantKit:
     platform admin's acting in it (unofficial origins need that).
     """
 
-    def __init__(self, stand: Stand, name: str, admin_key: str) -> None:
+    def __init__(self, stand: "Stand", name: str, admin_key: str) -> None:
         self.stand = stand
         self.name = name
         self.admin = stand.server.api(admin_key, tenant=name)
@@ -173,7 +175,7 @@ class Engineer:
 
     def __init__(
         self,
-        kit: TenantKit,
+        kit: "TenantKit",
         identifier: str,
         token: Mapping[str, Any],
         account: Mapping[str, Any],

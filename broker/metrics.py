@@ -86,6 +86,13 @@ def _file_values(folder: Path) -> type[Any]:
         def get_exemplar(self) -> None:
             """Not kept in files."""
 
+        @classmethod
+        def close_files(cls) -> None:
+            with lock:
+                for file in files.values():
+                    file.close()
+                files.clear()
+
     return FileValue
 
 
@@ -103,6 +110,11 @@ class _Storage:
 
     def __exit__(self, *_: object) -> None:
         values.ValueClass = self._before
+
+    def close(self) -> None:
+        """Lets go of the files, if there are any."""
+        if self._chosen is not MutexValue:
+            self._chosen.close_files()
 
 
 class _Labelled:
@@ -221,6 +233,10 @@ class Metrics:
         """The hot path's pool as it is now."""
         self._pool_size.set(size)
         self._pool_idle.set(idle)
+
+    def close(self) -> None:
+        """Lets go of the files. Nothing may be counted afterwards."""
+        self._storage.close()
 
     # showing
 

@@ -35,7 +35,10 @@ def maybe(text: str | None, limit: int = MAX_TEXT) -> str | None:
 
 
 def _plain(value: Any, depth: int) -> Any:
-    if value is None or isinstance(value, bool):
+    kind = type(value)
+    if kind is str:  # the commonest by far
+        return value if len(value) <= MAX_TEXT and value.isprintable() else clean(value)
+    if value is None or kind is bool:
         return value
     if isinstance(value, str):
         return clean(value)

@@ -36,15 +36,15 @@ begin
       left join vault.credentials k on k.tenant_id = t.id and k.id = a.credential_id and k.account_id = a.id
      where t.id = p_tenant;
     if p_bearer_tenant = p_tenant then
-        select x.revoked_at, x.expires_at into b from broker.bearers x where x.tenant_id = p_tenant and x.id = p_bearer;
+        select x.id, x.revoked_at, x.expires_at into b from broker.bearers x where x.tenant_id = p_tenant and x.id = p_bearer;
     else
         perform set_config('keyreeve.tenant', p_bearer_tenant::text, true);
-        select x.revoked_at, x.expires_at into b from broker.bearers x where x.tenant_id = p_bearer_tenant and x.id = p_bearer;
+        select x.id, x.revoked_at, x.expires_at into b from broker.bearers x where x.tenant_id = p_bearer_tenant and x.id = p_bearer;
         perform set_config('keyreeve.tenant', p_tenant::text, true);
     end if;
     reason := case
         when f.tenant_status is distinct from 'active' then 'tenant_inactive'
-        when b is null or b.revoked_at is not null then 'bearer_revoked'
+        when b.id is null or b.revoked_at is not null then 'bearer_revoked'
         when b.expires_at <= now_ then 'bearer_expired'
         when p_identity is not null and f.identity_status is distinct from 'active' then 'identity_disabled'
         when f.account_status is null or f.account_status = 'revoked' then 'account_revoked'

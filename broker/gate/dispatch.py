@@ -159,9 +159,7 @@ class Dispatch:
         cancelled: asyncio.CancelledError | None = None
         with self._in_flight.running(call.claim.call_id) as running:
             try:
-                secret = self._vault.try_open(self._binding(call), call.admitted.sealed) or await self._vault.open(
-                    self._binding(call), call.admitted.sealed
-                )
+                secret = await self._open(call)
                 answer = await self._on_the_wire(call, secret)
                 ending = endings.answered(answer)
             except VaultError as error:
@@ -197,10 +195,9 @@ class Dispatch:
                 timeout_seconds=call.order.timeout_seconds,
             )
 
-    @staticmethod
-    def _binding(call: Sendable) -> CredentialBinding:
+    async def _open(self, call: Sendable) -> Secret:
         admitted = call.admitted
-        return CredentialBinding(
+        binding = CredentialBinding(
             call.claim.tenant_id,
             call.claim.account_id,
             admitted.credential_id,
@@ -208,6 +205,8 @@ class Dispatch:
             admitted.kind,
             admitted.origins,
         )
+        secret = self._vault.try_open(binding, admitted.sealed)
+        return secret if secret is not None else await self._vault.open(binding, admitted.sealed)
 
     async def _finish(
         self, call: Sendable, ending: Ending, answer: Answer | None, upstream_ms: float

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from sqlalchemy import select, text, update
+from sqlalchemy import any_, literal, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -81,7 +81,7 @@ class Identities:
         require(caller, "identities.read")
         statement = select(identities).where(identities.c.tenant_id == caller.tenant_id)
         if group is not None:
-            statement = statement.where(identities.c.groups.any(names.group("group", group)))
+            statement = statement.where(literal(names.group("group", group)) == any_(identities.c.groups))
         if status is not None:
             statement = statement.where(identities.c.status == status)
         async with self._db.tenant(caller.tenant_id) as conn:

@@ -13,7 +13,7 @@ from typing import Final
 
 import orjson
 
-from connectors.base import Answer, Json, Prepared, RawAnswer
+from connectors.base import Answer, Json, Prepared, RateHint, RawAnswer
 from connectors.cloudflare.redact import hide_fields, scrub
 from connectors.errors import UpstreamUnreachable
 from connectors.limits import rate_hint
@@ -77,9 +77,21 @@ def read_answer(prepared: Prepared, raw: RawAnswer, needles: Sequence[bytes]) ->
         ray=_ray(raw.headers.get("cf-ray")),
         request_bytes=len(prepared.body or b""),
         response_bytes=len(raw.body),
-        rate=rate_hint(raw.headers),
+        rate=_first_meters(prepared, rate_hint(raw.headers)),
         media_type=media,
     )
+
+
+def _first_meters(prepared: Prepared, hint: RateHint) -> RateHint:
+    """The hint, without its counts where they are those of another of the request's meters than the first.
+
+    Counts are booked on the first meter; GraphQL answers count GraphQL queries.
+    """
+    if hint.limit is None or any(meter.limit == hint.limit for meter in prepared.meters[:1]):
+        return hint
+    if any(meter.limit == hint.limit for meter in prepared.meters[1:]):
+        return RateHint(retry_after_seconds=hint.retry_after_seconds)
+    return hint
 
 
 def error_codes(answer: Answer) -> tuple[int, ...]:

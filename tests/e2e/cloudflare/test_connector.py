@@ -192,6 +192,7 @@ async def test_graphql_reads(world: World) -> None:
     assert prepared.resources.zones == (world.demo.com.id,)
     answer = await desk.send(prepared)
     assert plain(answer)["data"]["viewer"]["zones"] == [{"zoneTag": world.demo.com.id}]
+    assert answer.rate.limit is None  # those were GraphQL's own counts, not the REST meter's
     assert not answer.is_error
 
 

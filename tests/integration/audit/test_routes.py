@@ -1,5 +1,6 @@
 """The audit, executions and health over HTTP, against a real PostgreSQL."""
 
+import base64
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
 from typing import Any
@@ -17,7 +18,7 @@ from broker.domain import Caller
 from broker.endpoints.rest import audit, executions, health, problems
 from broker.endpoints.rest.deps import caller_of
 from broker.identity.roles import reach
-from broker.ids import new_id
+from broker.ids import NIL, new_id
 from broker.jobs.readiness import Report
 from broker.metrics import Metrics
 from tests.integration.audit.conftest import World
@@ -77,10 +78,8 @@ async def test_events_by_page(world: World, client: Client) -> None:
         ({"page_size": "0"}, "invalid_input"),
         ({"page_token": "?!"}, "invalid_input"),
         (
-            {
-                "page_token": "WyIwMDAxLTAxLTAxVDAwOjAwOjAwKzAwOjAwIiwgIjAwMDAwMDAwLTAwMDAtMDAwMC0wMDAwLTAwMDAwMDAwMDAwMCJd"
-            },
-            None,
+            {"page_token": base64.urlsafe_b64encode(f'["0001-01-01T00:00:00+00:00","{NIL}"]'.encode()).decode()},
+            "invalid_input",
         ),
         ({"status": "nonsense"}, "invalid_input"),
         ({"kind": "intent"}, "invalid_input"),
@@ -92,7 +91,7 @@ async def test_events_by_page(world: World, client: Client) -> None:
 async def test_filters_are_checked(client: Client, params: dict[str, str], code: str | None) -> None:
     answer = await client.get("/v1/audit/events", params=params)
     if code is None:
-        assert answer.status_code in {200, 422}
+        assert answer.json() == {"items": [], "next_page_token": None}
     else:
         assert (answer.status_code, answer.json()["code"]) == (422, code)
 

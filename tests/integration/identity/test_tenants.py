@@ -5,7 +5,7 @@ from sqlalchemy import text
 
 from broker.errors import Problem
 from broker.identity.tokens import parse
-from tests.integration.identity.world import World
+from tests.integration.identity.world import ALL, World
 
 
 async def test_a_tenant_comes_with_its_keys_and_an_admin(world: World) -> None:
@@ -44,7 +44,7 @@ async def test_the_admin_key_ends_with_the_platform_key_unless_kept(world: World
     assert (await world.caller(world.admin_token)).bearer.role == "admin"
     # What was kept stands by itself now, and can still be revoked.
     successor = await world.caller(other["key"])
-    assert (await world.keys.list(successor, _all())).items[-1]["minted_by"] is None
+    assert (await world.keys.list(successor, ALL)).items[-1]["minted_by"] is None
     admin = await world.caller(world.admin_token)
     await world.keys.revoke(admin, str(admin.bearer.id))
     with pytest.raises(Problem):
@@ -71,17 +71,6 @@ async def test_without_keep_minted_it_ends_in_every_tenant(world: World) -> None
     assert refused.value.code == "unauthenticated"
 
 
-async def test_the_first_start_makes_one_platform_admin_once(world: World) -> None:
-    """Other tests share the database, so `default` may be there; whichever it is, the second time makes nothing."""
-    kept: list[str] = []
-    first = await world.tenants.bootstrap(world.clock.now(), kept.append)
-    assert first is bool(kept)
-    assert await world.tenants.bootstrap(world.clock.now(), kept.append) is False
-    assert len(kept) <= 1
-    if kept:
-        assert (await world.caller(kept[0])).bearer.role == "platform_admin"
-
-
 async def test_a_key_that_cannot_be_kept_is_not_made(world: World) -> None:
     def full(_: str) -> None:
         raise OSError("no space left")
@@ -96,7 +85,12 @@ async def test_a_key_that_cannot_be_kept_is_not_made(world: World) -> None:
         assert (await conn.execute(text("select 1 from broker.tenants where name = 'default'"))).one_or_none() is None
 
 
-def _all():  # type: ignore[no-untyped-def]
-    from broker.db.paging import PageRequest
-
-    return PageRequest(1000)
+async def test_the_first_start_makes_one_platform_admin_once(world: World) -> None:
+    """Other tests share the database, so `default` may be there; whichever it is, the second time makes nothing."""
+    kept: list[str] = []
+    first = await world.tenants.bootstrap(world.clock.now(), kept.append)
+    assert first is bool(kept)
+    assert await world.tenants.bootstrap(world.clock.now(), kept.append) is False
+    assert len(kept) <= 1
+    if kept:
+        assert (await world.caller(kept[0])).bearer.role == "platform_admin"

@@ -66,10 +66,9 @@ class World:
     admin_token: str
 
     async def resolve(self, token: str, *, connection: str | None = NO_CONNECTION, **asked: Any) -> Resolved:
-        found = await self.authenticator.resolve(
+        return await self.authenticator.resolve(
             parse(token), Asked(connection=connection, client="tests/1", **asked), self.clock.now()
         )
-        return found
 
     async def caller(self, token: str | None = None, **asked: Any) -> Caller:
         """Whoever the token says; an admin of the tenant without one."""

@@ -43,7 +43,9 @@ def _lines(stream: io.StringIO) -> list[dict[str, object]]:
 @pytest.mark.parametrize("token", TOKENS)
 def test_tokens_are_masked_wherever_they_stand(stream: io.StringIO, token: str) -> None:
     log = structlog.get_logger("t")
-    log.info("event " + token, value=token, nested={"list": [f"x {token} y", {token: token}]}, raw=token.encode())
+    log.info(
+        " ".join(["event", token]), value=token, nested={"list": [f"x {token} y", {token: token}]}, raw=token.encode()
+    )
     log.warning("headers", headers={"Authorization": "Bearer whatever-it-was", "X-Auth-Key": "f00ba4"})
     logging.getLogger("uvicorn.error").error("bad request: %s", token)
     try:

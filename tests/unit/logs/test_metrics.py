@@ -62,6 +62,7 @@ def test_several_processes_answer_as_one(tmp_path: Path) -> None:
     assert _value(shown, 'keyreeve_calls_total{effect="read",outcome="ok"}') == 7
     # A registry made afterwards is back in memory.
     assert b"keyreeve_swept_calls_total 0.0" in Metrics().render()
+    mine.close()
     empty_folder(folder)
     assert list(folder.iterdir()) == []
 
