@@ -10,9 +10,9 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 import httpx
 
@@ -168,21 +168,39 @@ class Installation:
         return self.process.out.read_bytes() + self.process.err.read_bytes()
 
 
-class Stand:
-    """A simulator, an installation that may reach it, and a platform admin's client. A context manager."""
+class Upstream(Protocol):
+    """What a connection is made to: the simulator, or the lean upstream of the measurements (bench/upstream.py)."""
 
-    def __init__(self, *, arguments: Sequence[str] = (), limits: Mapping[str, Any] | None = None) -> None:
+    process: Process
+    url: str
+    base_url: str
+    address: str
+
+    def description(self) -> bytes:
+        """Its OpenAPI document."""
+
+    def stop(self) -> None:
+        """Ends it."""
+
+
+U = TypeVar("U", bound=Upstream)
+
+
+class Installed(Generic[U]):
+    """An upstream, an installation that may reach it, and a platform admin's client. A context manager."""
+
+    def __init__(self, upstream: Callable[[Path], U], *, arguments: Sequence[str] = ()) -> None:
         # Other users must be able to pass: started as root, serving and PostgreSQL leave root.
         self.folder = Path(tempfile.mkdtemp(prefix="krv-e2e-"))
         self.folder.chmod(0o755)
         self._started: list[Any] = []
         try:
-            self.simulator = Simulator(self.folder, limits=limits)
-            self._started.append(self.simulator)
+            self.upstream = upstream(self.folder)
+            self._started.append(self.upstream)
             self.server = Installation(
                 self.folder,
-                upstreams=[self.simulator.address],
-                specs={SPEC_NAME: self.simulator.description()},
+                upstreams=[self.upstream.address],
+                specs={SPEC_NAME: self.upstream.description()},
                 arguments=arguments,
             )
             self._started.append(self.server)
@@ -229,6 +247,18 @@ class Stand:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+class Stand(Installed[Simulator]):
+    """An installation beside the simulator: what end-to-end tests run against."""
+
+    def __init__(self, *, arguments: Sequence[str] = (), limits: Mapping[str, Any] | None = None) -> None:
+        super().__init__(lambda folder: Simulator(folder, limits=limits), arguments=arguments)
+
+    @property
+    def simulator(self) -> Simulator:
+        """The upstream."""
+        return self.upstream
 
 
 def keyreeve_command() -> list[str]:

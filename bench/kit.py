@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 if TYPE_CHECKING:
-    from bench.harness import Stand
+    from bench.harness import Installed
 
 SPEC_NAME = "simulator.json"
 
@@ -97,7 +97,7 @@ class TenantKit:
     platform admin's acting in it (unofficial origins need that).
     """
 
-    def __init__(self, stand: "Stand", name: str, admin_key: str) -> None:
+    def __init__(self, stand: "Installed[Any]", name: str, admin_key: str) -> None:
         self.stand = stand
         self.name = name
         self.admin = stand.server.api(admin_key, tenant=name)
@@ -115,7 +115,7 @@ class TenantKit:
             "name": name,
             "connector": "cloudflare",
             "config": {
-                "base_url": base_url or self.stand.simulator.base_url,
+                "base_url": base_url or self.stand.upstream.base_url,
                 "spec": {"source": SPEC_NAME},
                 **config,
             },
@@ -157,7 +157,7 @@ class TenantKit:
     ) -> "Engineer":
         """An identity with a token of its own upstream user, deposited, granted and with a session."""
         chosen = self.identity(identifier)
-        token = self.stand.simulator.token(email, permissions=permissions)
+        token = self.stand.upstream.token(email, permissions=permissions)
         account = self.account(chosen, token["value"], connection)
         if access is not None:
             self.grant({"identifier": chosen}, access, connection)

@@ -14,7 +14,7 @@ READY_SECONDS = 90.0
 STOP_SECONDS = 60.0
 
 
-class DidNotStart(RuntimeError):  # noqa: N818 - reads as what it is
+class DidNotStart(RuntimeError):
     """A process ended or stayed silent instead of saying that it serves; the message ends with its last output."""
 
 

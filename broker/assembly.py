@@ -121,6 +121,7 @@ class Calls:
     principals: Principals
     sweeper: Sweeper
     nodes: Nodes
+    in_flight: InFlight
 
 
 @asynccontextmanager
@@ -133,6 +134,8 @@ async def assemble(orders: Ordered) -> AsyncIterator[Services]:
         storage = sealed_storage(orders.database, orders.root_key, settings.node, metrics=metrics)
         parts = await stack.enter_async_context(storage)
         await parts.vault_.load_platform_key()
+        stack.callback(metrics.close)
+        stack.push_async_callback(_flushed, parts.trail)
         egress = EgressPolicy(settings.allow_upstream)
         http = await stack.enter_async_context(HttpClient(egress))
         views = Views(parts.db)
@@ -187,7 +190,12 @@ async def _calls(
         principals=principals,
         sweeper=Sweeper(admissions, parts.trail, nodes),
         nodes=nodes,
+        in_flight=in_flight,
     )
+
+
+async def _flushed(trail: AuditTrail) -> None:
+    await trail.flush(everything=True)
 
 
 async def _ended(task: "asyncio.Future[Any]") -> None:
@@ -284,6 +292,7 @@ def _jobs(settings: Settings, parts: Sealed, calls: Calls) -> Runner:
             nodes=calls.nodes,
             key_watch=BootstrapKeyWatch(settings.admin_key_path, parts.clock),
             sweep=sweep,
+            in_flight=calls.in_flight.__len__,
         ),
     )
 

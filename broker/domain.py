@@ -3,11 +3,15 @@
 Everything here is a frozen value read from the database at one moment; nothing here reads or writes.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
+
+CONNECTION_NAME = re.compile(r"[a-z][a-z0-9-]{0,23}\Z")
+"""What a connection may be called: it begins every tool's name, before the first `_`."""
 
 Access = Literal["read", "write", "destructive"]
 Role = Literal["platform_admin", "admin", "auditor"]

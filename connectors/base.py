@@ -1,7 +1,8 @@
 """What every connector promises, and the values that pass between connectors and the application.
 
 Everything here is a frozen value or a protocol: no I/O. `Prepared` is the hinge of a call. It is complete (the exact
-bytes that will be sent), and it holds no credential, so it can be judged, counted and audited before a secret is opened.
+bytes that will be sent), and it holds no credential, so it can be judged, counted and audited before a secret is
+opened.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -127,8 +128,9 @@ class Answer:
 class UpstreamIdentity:
     """Whose credential this is, as the upstream said.
 
-    `principal` is `user:<id>`, `account-token:<account id>:<token id>` or the like: whose budget is spent. `permissions`
-    is what the credential may do, `None` where the upstream does not say (then `declared` ones may stand in).
+    `principal` is `user:<id>`, `account-token:<account id>:<token id>` or the like: whose budget is spent.
+    `permissions` is what the credential may do, `None` where the upstream does not say (then `declared` ones may stand
+    in).
     """
 
     principal: str
@@ -246,12 +248,19 @@ class Connector(Protocol):
         """The origins a credential of this connection may ever be sent to; sealed with it."""
 
     def check_credential(self, credential: Mapping[str, Json]) -> tuple[str, bytes, tuple[str, ...]]:
-        """(kind, plaintext bytes to seal, declared permissions). Raises InvalidInput; error texts hold no value."""
+        """(kind, plaintext bytes to seal, declared permissions).
+
+        Raises InvalidInput, its fields dotted from the credential's root; error texts hold no value.
+        """
 
     async def verify(
         self, connection: ConnectionView, kind: str, credential: Mapping[str, Json], perform: Perform
     ) -> UpstreamIdentity:
-        """Asks the upstream whose credential it is. Raises CredentialRejected, UpstreamFault."""
+        """Asks the upstream whose credential it is.
+
+        `credential` holds its fields but the secret ones (an account token's `account_id`, declared `permissions`).
+        Raises CredentialRejected, UpstreamFault; InvalidInput where a field it needs is missing.
+        """
 
     def tools(self, connection: ConnectionView) -> Sequence[Tool]:
         """Every tool of the connection, in a fixed order, whoever asks."""
@@ -265,9 +274,7 @@ class Connector(Protocol):
     def operation(self, connection: ConnectionView, ref: str) -> Operation:
         """The operation called `ref` (operation id or "METHOD /template"). Raises UnknownOperation."""
 
-    def nearest(
-        self, connection: ConnectionView, asked: str, allow: Callable[[Operation], bool]
-    ) -> Sequence[str]:
+    def nearest(self, connection: ConnectionView, asked: str, allow: Callable[[Operation], bool]) -> Sequence[str]:
         """At most 5 references like `asked`, among the operations that `allow` lets through."""
 
     def permit(self, prepared: Prepared, permissions: Permissions) -> Permit:

@@ -104,9 +104,7 @@ def check_origin(text: str, *, policy: EgressPolicy) -> Origin:
         raise EgressRefused("origin", "An origin has no path, query, fragment, user name or backslash.")
     scheme = match[1].lower()
     host, port = _split_authority(match[2])
-    origin = Origin(
-        scheme, _canonical_host(host), (443 if scheme == "https" else 80) if port is None else port
-    )
+    origin = Origin(scheme, _canonical_host(host), (443 if scheme == "https" else 80) if port is None else port)
     if policy.allows(origin.host, origin.port):
         literal = _literal(origin.host)
         if literal is not None:
@@ -136,9 +134,7 @@ def check_address(address: str, host: str, port: int, *, policy: EgressPolicy, s
     listed = policy.allows(host, port)
     if kind == "public":
         if scheme != "https":
-            raise EgressRefused(
-                "plain_http", f"{host} is public; use https:// so the credential is not sent in clear."
-            )
+            raise EgressRefused("plain_http", f"{host} is public; use https:// so the credential is not sent in clear.")
         return
     literal = _literal(host)
     if listed and (kind == "private" or literal == parsed):
@@ -277,8 +273,7 @@ _SPECIAL: Final = tuple(
 )  # fmt: skip
 _GLOBAL_UNICAST_6: Final = ipaddress.ip_network("2000::/3")
 _SPECIAL_6: Final = tuple(
-    ipaddress.ip_network(text)
-    for text in ("2001::/23", "2001:db8::/32", "2002::/16", "2620:4f:8000::/48", "3fff::/20")
+    ipaddress.ip_network(text) for text in ("2001::/23", "2001:db8::/32", "2002::/16", "2620:4f:8000::/48", "3fff::/20")
 )
 
 

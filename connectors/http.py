@@ -197,9 +197,7 @@ class HttpClient:
             ResponseTooLarge: the decompressed body passed `max_response_bytes`; the connection is dropped.
         """
         if origin not in allowed_origins:
-            raise EgressRefused(
-                "sealed_origin", "The credential was deposited for another origin; deposit it again."
-            )
+            raise EgressRefused("sealed_origin", "The credential was deposited for another origin; deposit it again.")
         target = self._target(origin, path, query)
         _check_headers(method, headers)
         session = self._session(target.scheme)
@@ -317,11 +315,7 @@ def _fault(exc: Exception, attempt: _Attempt) -> UpstreamFault:
     if isinstance(exc, aiohttp.ClientSSLError):
         return UpstreamUnreachable("the upstream's TLS certificate or handshake failed", sent=False)
     if not attempt.connected:
-        what = (
-            "its name could not be resolved"
-            if isinstance(exc, aiohttp.ClientConnectorDNSError)
-            else "no connection"
-        )
+        what = "its name could not be resolved" if isinstance(exc, aiohttp.ClientConnectorDNSError) else "no connection"
         return UpstreamUnreachable(f"the upstream could not be reached: {what}", sent=False)
     sent: Sent = "unknown"
     if isinstance(exc, (aiohttp.ClientPayloadError, aiohttp.ClientResponseError, ValueError)):

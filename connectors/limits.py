@@ -15,9 +15,7 @@ _MAX_SECONDS: Final = 86_400
 
 _NOTHING: Final = RateHint()
 _DIGITS = re.compile(r"[0-9]{1,10}")
-_ITEM = re.compile(
-    r'\s*"?([A-Za-z0-9_\-.:*/]{1,64})"?\s*((?:;\s*[a-z]{1,8}\s*=\s*"?[A-Za-z0-9_\-.:*/]{1,64}"?\s*)*)'
-)
+_ITEM = re.compile(r'\s*"?([A-Za-z0-9_\-.:*/]{1,64})"?\s*((?:;\s*[a-z]{1,8}\s*=\s*"?[A-Za-z0-9_\-.:*/]{1,64}"?\s*)*)')
 _PARAMETER = re.compile(r";\s*([a-z]{1,8})\s*=\s*([0-9]{1,10})(?![0-9.])")
 
 

@@ -19,13 +19,12 @@ from broker.audit.trail import AuditTrail
 from broker.clock import Clock
 from broker.db.database import Database
 from broker.db.paging import Page, PageRequest, keyset
-from broker.domain import Caller
+from broker.domain import CONNECTION_NAME, Caller
 from broker.errors import Field, Problem
 from broker.gate import revoke
 from broker.identity.roles import require
 from broker.ids import new_id
 from broker.policy import grants
-from broker.tools.request import CONNECTION_NAME
 from connectors import catalog
 from connectors.base import Connector
 from connectors.egress import EgressPolicy, check_origin

@@ -8,7 +8,7 @@ from typing import TypeVar
 import asyncpg
 
 from broker.cli.errors import CommandError
-from broker.cli.serving import cannot, settings_of
+from broker.cli.serving import cannot
 from broker.cli.session import Cli
 from broker.db.embedded.home import HOME, recorded
 from broker.server.errors import CannotStart
@@ -22,7 +22,7 @@ T = TypeVar("T")
 def run_with_storage(cli: Cli, work: Callable[[Settings, Storage], Awaitable[T]]) -> T:
     """Runs `work` with the database reachable: the external one, the embedded one of a running server, or the embedded
     one started for as long as this takes. Raises CommandError."""
-    settings = settings_of(cli.data_dir, cli.environ, json_logs=False)
+    settings = cli.settings
 
     async def run() -> T:
         async with reach(settings) as storage:

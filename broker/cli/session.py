@@ -14,7 +14,7 @@ import typer
 
 from broker.cli.errors import CommandError, Usage
 from broker.cli.output import Out
-from broker.settings import environment, take_secret
+from broker.settings import Settings, environment, take_secret
 
 if TYPE_CHECKING:
     from broker.cli.client import Api
@@ -42,6 +42,17 @@ class Cli:
         self.data_dir = data_dir_of(data_dir, self.environ)
         self.tenant = tenant
         self._api: Api | None = None
+        self._settings: Settings | None = None
+
+    @property
+    def settings(self) -> Settings:
+        """The settings of this data directory, for commands that work on it themselves. The environment's secrets are
+        taken out of it by the first use, so this is the one place to ask."""
+        if self._settings is None:
+            from broker.cli.serving import settings_of
+
+            self._settings = settings_of(self.data_dir, self.environ, json_logs=False)
+        return self._settings
 
     @property
     def api(self) -> "Api":

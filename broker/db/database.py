@@ -40,7 +40,13 @@ class Database:
         `hot` and `admin` are their sizes in connections. Raises OSError and the drivers' errors."""
         arguments = dict(engine_arguments or {})
         engine = create_async_engine(
-            url, pool_size=admin, max_overflow=admin, pool_timeout=10, pool_pre_ping=True, **arguments
+            url,
+            pool_size=admin,
+            max_overflow=admin,
+            pool_timeout=10,
+            pool_pre_ping=True,
+            hide_parameters=True,  # an error must not print what a statement carried
+            **arguments,
         )
         try:
             pool = await asyncpg.create_pool(

@@ -64,7 +64,7 @@ def _upgrade(connection: Connection) -> bool:
 
 async def migrate(owner_url: str, engine_arguments: Mapping[str, Any] | None = None) -> bool:
     """Migrates and installs the SQL functions; returns whether anything changed. `owner_url` is a SQLAlchemy URL."""
-    engine = create_async_engine(owner_url, **(engine_arguments or {}))
+    engine = create_async_engine(owner_url, hide_parameters=True, **(engine_arguments or {}))
     try:
         async with engine.connect() as connection:
             return await connection.run_sync(_upgrade)

@@ -25,7 +25,6 @@ declare
     length_ int := r.window_seconds + 121;
     restamp boolean := false;
     then_ timestamptz;
-    s bigint;
     i int;
     freed int := 0;
     foreign_freed int := 0;
@@ -112,7 +111,7 @@ language plpgsql immutable set search_path = pg_catalog, pg_temp as $$
 declare
     length_ int := r.window_seconds + 121;
     freed int := 0;
-    s bigint;
+    last_ bigint := r.base;
     i int;
 begin
     if p_need <= 0 then
@@ -121,10 +120,10 @@ begin
     for s in r.base .. r.base + length_ - 1 loop
         i := s % length_ + 1;
         freed := freed + r.ring[i] + coalesce(r.foreign_ring[i], 0);
+        last_ := s;
         exit when freed >= p_need;
     end loop;
-    return greatest(1, (least(s, r.base + length_ - 1) + r.window_seconds + 1) * 1000
-                       - floor(extract(epoch from p_now) * 1000)::bigint);
+    return greatest(1, (last_ + r.window_seconds + 1) * 1000 - floor(extract(epoch from p_now) * 1000)::bigint);
 end $$;
 
 -- How many slots stay untouched for the other identities of a principal: what they have not had of their even shares, but

@@ -44,7 +44,8 @@ class Nodes:
         async with self._db.platform() as conn:
             await conn.execute(text("delete from broker.nodes where seen_at < clock_timestamp() - interval '1 day'"))
             rows = await conn.execute(
-                text("select boot from broker.nodes where seen_at > clock_timestamp() - cast(:gone as interval)"), {"gone": GONE_AFTER}
+                text("select boot from broker.nodes where seen_at > clock_timestamp() - cast(:gone as interval)"),
+                {"gone": GONE_AFTER},
             )
             return [row[0] for row in rows]
 

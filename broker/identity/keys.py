@@ -32,6 +32,15 @@ _LIVE_PLATFORM_ADMIN: Final = text(
                       and revoked_at is null and (expires_at is null or expires_at > clock_timestamp()))"""
 )
 
+_ANCESTORS: Final = text(
+    """
+    with recursive line(id, parent_id) as (
+        select id, parent_id from broker.bearers where tenant_id = :tenant and id = :bearer
+        union
+        select b.id, b.parent_id from broker.bearers b join line l on b.id = l.parent_id where b.tenant_id = :tenant
+    ) select id from line"""
+)
+
 
 @dataclass(frozen=True, slots=True)
 class KeySpec:
@@ -99,7 +108,7 @@ class Keys:
                 raise Problem("not_found", "no such key in this tenant")
             if row.role is not None and not may_mint(caller, row.role):
                 raise Problem("forbidden", f"an {caller.bearer.role}'s key may not revoke a {row.role}'s")
-            kept = await _release_minted(conn, caller.tenant_id, row.id) if keep_minted else 0
+            kept = await _release_minted(conn, caller, row.id) if keep_minted else 0
             gone = await self._revocation.bearer(conn, caller.tenant_id, row.id, "key revoked", caller.now)
             if row.role == "platform_admin" and not await conn.scalar(
                 _LIVE_PLATFORM_ADMIN, {"tenant": caller.tenant_id}
@@ -124,9 +133,17 @@ async def _existing(conn: AsyncConnection, caller: Caller, key_id: UUID) -> Any:
     return (await conn.execute(statement)).one_or_none()
 
 
-async def _release_minted(conn: AsyncConnection, tenant_id: UUID, key_id: UUID) -> int:
+async def _release_minted(conn: AsyncConnection, caller: Caller, key_id: UUID) -> int:
+    """Frees what the key minted from it. Raises Problem `forbidden` where that would let a stolen key save its own
+    offspring: it takes a key that does not descend from this one, or the platform admin."""
+    if caller.bearer.role != "platform_admin":
+        ancestors = await conn.execute(_ANCESTORS, {"tenant": caller.tenant_id, "bearer": caller.bearer.id})
+        if key_id in {row[0] for row in ancestors}:
+            raise Problem(
+                "forbidden", "a key cannot keep what it minted itself; ask with one that does not stem from it"
+            )
     statement = text(functions.call("select broker.release_minted{v}(:tenant, :key)"))
-    released: int = (await conn.execute(statement, {"tenant": tenant_id, "key": key_id})).scalar_one()
+    released: int = (await conn.execute(statement, {"tenant": caller.tenant_id, "key": key_id})).scalar_one()
     return released
 
 

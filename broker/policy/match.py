@@ -56,6 +56,8 @@ def parse(text: str) -> Pattern:
     if not text or len(text) > MAX_PATTERN or not text.isascii() or not text.isprintable() or text != text.strip():
         raise PatternError(f"must be 1 to {MAX_PATTERN} printable ASCII characters without spaces around them")
     method, space, path = text.partition(" ")
+    if space and method in (*_METHODS, "*") and not path.startswith("/"):
+        raise PatternError("after the method comes a path that begins with `/`, like `GET /zones/**`")
     if not (space and path.startswith("/")):
         return _operation_id(text)
     if method != "*" and method not in _METHODS:

@@ -31,11 +31,13 @@ def reach_of_tool(
     now: datetime,
 ) -> Reach | None:
     """How far the caller gets with the tool, or None where no grant covers it at all."""
+    narrowed = resolved.caller.bearer.restrictions.access
+    if narrowed is not None and operation is not None and EFFECT_RANK[narrowed] < EFFECT_RANK[operation.effect]:
+        return None
     grants = [g for g in resolved.grants if _applies(g, connection, account, tool_name, operation, now)]
     if not grants:
         return None
     access = max((g.access for g in grants), key=EFFECT_RANK.__getitem__)
-    narrowed = resolved.caller.bearer.restrictions.access
     if narrowed is not None:
         access = min(access, narrowed, key=EFFECT_RANK.__getitem__)
     return Reach(access, _sentence(access, grants))
@@ -53,13 +55,19 @@ def _applies(
         return False
     if account is not None and (grant.account == "shared") != account.shared:
         return False
-    if not covers_tool(grant.tools, tool_name) or grant.operations == ():
+    if not covers_tool(grant.tools, tool_name) or grant.operations == () or _nowhere(grant):
         return False
     if operation is None:
         return True
     if must_be_named(operation) and not names_operation(grant.operations, operation):
         return False
     return EFFECT_RANK[grant.access] >= EFFECT_RANK[operation.effect] and covers_operation(grant.operations, operation)
+
+
+def _nowhere(grant: Grant) -> bool:
+    """Whether its lists of accounts and zones leave no request that it could cover."""
+    lists = [ids for ids in (grant.accounts, grant.zones) if ids is not None]
+    return bool(lists) and not any(lists)
 
 
 def _sentence(access: Access, grants: Sequence[Grant]) -> str:

@@ -22,6 +22,7 @@ from broker.gate.types import CallRecord, CallRequest, Performed
 from broker.identity.authenticate import Asked, Authenticator
 from broker.identity.tokens import ParsedToken
 from broker.ids import new_id
+from broker.logs import CallLine, log_call
 from broker.tools.choose import choose_account
 from broker.tools.hints import Hints
 from broker.tools.request import ExecuteRequest
@@ -189,7 +190,9 @@ class ToolRunner:
         )
 
     async def _perform(self, call: CallRequest, prepared: Prepared, execution_id: UUID) -> Result:
-        return result_of(await self._gate.perform(call, prepared), prepared, execution_id)
+        performed = await self._gate.perform(call, prepared)
+        log_call(_line(call, prepared, performed))
+        return result_of(performed, prepared, execution_id)
 
     async def _once(self, request: ExecuteRequest, call: CallRequest, chosen: _Chosen) -> Result:
         """The call under an idempotency key: run once, replayed to whoever still may see it."""
@@ -240,6 +243,28 @@ class ToolRunner:
             detail=problem.detail[:300],
         )
         await self._trail.refusal(resolved.caller, facts)
+
+
+def _line(call: CallRequest, prepared: Prepared, performed: Performed) -> CallLine:
+    """The canonical log line of a call: templates and ids, never an argument."""
+    caller, answer, times = call.resolved.caller, performed.answer, performed.timings
+    return CallLine(
+        tenant=caller.tenant_name,
+        identity=None if caller.identity is None else caller.identity.identifier,
+        actor=caller.actor,
+        tool=call.tool_name,
+        operation=prepared.operation.ref,
+        outcome="upstream_error" if answer.is_error else "ok",
+        status=answer.status,
+        execution_id=call.execution_id,
+        n=call.n,
+        ms=times.wait_ms + times.admit_ms + times.upstream_ms + times.settle_ms,
+        db_ms=times.admit_ms + times.settle_ms,
+        upstream_ms=times.upstream_ms,
+        wait_ms=times.wait_ms,
+        request_bytes=answer.request_bytes,
+        response_bytes=answer.response_bytes,
+    )
 
 
 def result_of(performed: Performed, prepared: Prepared, execution_id: UUID) -> Result:

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Any, Literal
 from uuid import UUID
 
+from broker.domain import CONNECTION_NAME
 from broker.errors import invalid
 
 TOOL_NAME = re.compile(r"[A-Za-z0-9_-]{1,60}\Z")
-CONNECTION_NAME = re.compile(r"[a-z][a-z0-9-]{0,23}\Z")
 
 
 @dataclass(frozen=True, slots=True)

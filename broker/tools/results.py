@@ -4,6 +4,7 @@ An upstream body that was not touched travels as raw JSON bytes: integers, Unico
 """
 
 import base64
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -67,28 +68,20 @@ class Result:
 
 
 def dumps(value: Any) -> bytes:
-    """JSON with exact integers of any size."""
+    """JSON with exact integers of any size, and raw JSON (`orjson.Fragment`) wherever it stands."""
     try:
         return orjson.dumps(value)
     except TypeError:
-        # orjson stops at 64 bits; such numbers are rare enough that the slow way is fine.
-        import json
-
-        return json.dumps(_plain(value), ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+        # orjson stops at 64 bits. Such numbers are rare; what holds one is put together part by part.
+        return _parts(value)
 
 
-def _plain(value: Any) -> Any:
-    """`value` without orjson's own types, for the standard encoder."""
-    if isinstance(value, orjson.Fragment):
-        import json
-
-        contents = value.contents
-        return json.loads(contents)
+def _parts(value: Any) -> bytes:
     if isinstance(value, Mapping):
-        return {k: _plain(v) for k, v in value.items()}
+        return b"{" + b",".join(orjson.dumps(str(key)) + b":" + dumps(item) for key, item in value.items()) + b"}"
     if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
-    return value
+        return b"[" + b",".join(dumps(item) for item in value) + b"]"
+    return json.dumps(value, allow_nan=False).encode()
 
 
 def _call(call: CallRecord) -> dict[str, Any]:

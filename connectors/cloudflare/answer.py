@@ -14,7 +14,7 @@ from typing import Final
 import orjson
 
 from connectors.base import Answer, Json, Prepared, RateHint, RawAnswer
-from connectors.cloudflare.redact import hide_fields, scrub
+from connectors.cloudflare.redact import MARK, hide_fields, scrub
 from connectors.errors import UpstreamUnreachable
 from connectors.limits import rate_hint
 
@@ -62,10 +62,10 @@ def read_answer(prepared: Prepared, raw: RawAnswer, needles: Sequence[bytes]) ->
         if not decoded and raw.status < 400 and not prepared.binary_answer:
             raise UpstreamUnreachable("the upstream answered with malformed JSON", sent=True)
     if decoded:
-        hidden = hide_fields(body, value, prepared.redact) if prepared.redact else None
-        if hidden is not None:
-            body, value = hidden, orjson.loads(hidden)
+        body, value = _without_fields(prepared, body, value)
         data = orjson.Fragment(body.removeprefix(b"\xef\xbb\xbf"))
+    elif body and prepared.redact and raw.status < 400:
+        data = MARK  # the secret is somewhere in it, and not in a field that could be named
     else:
         data = _undecoded(raw.status, media, body)
     error = None if prepared.binary_answer and raw.status < 300 else _error(raw, value)
@@ -100,6 +100,16 @@ def error_codes(answer: Answer) -> tuple[int, ...]:
         return ()
     errors = answer.error.get("errors") or ()
     return tuple(e["code"] for e in errors if isinstance(e, dict) and type(e.get("code")) is int)
+
+
+def _without_fields(prepared: Prepared, body: bytes, value: Json) -> tuple[bytes, Json]:
+    if not prepared.redact:
+        return body, value
+    try:
+        hidden = hide_fields(body, value, prepared.redact)
+    except RecursionError as exc:
+        raise UpstreamUnreachable("the upstream's answer is nested too deeply to redact", sent=True) from exc
+    return (body, value) if hidden is None else (hidden, _decode(hidden)[1])
 
 
 def _decode(body: bytes) -> tuple[bool, Json]:

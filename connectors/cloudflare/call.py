@@ -15,7 +15,7 @@ from connectors.cloudflare.operations import GRAPHQL, REST, operation_of
 from connectors.cloudflare.resources import request_resources
 from connectors.cloudflare.summary import summarise
 from connectors.egress import check_target
-from connectors.errors import FieldProblem, InvalidConfig, InvalidInput
+from connectors.errors import FieldProblem, InvalidInput, SpecError
 from connectors.openapi.content import json_bytes
 from connectors.openapi.index import SpecIndex
 from connectors.openapi.model import ABSENT, Absent, OperationDetails, OperationRow
@@ -36,11 +36,11 @@ def index_of(connection: ConnectionView) -> SpecIndex:
     """The description pinned for the connection.
 
     Raises:
-        InvalidConfig: none is pinned yet.
+        SpecError: none is pinned yet.
     """
     spec = connection.spec
     if not isinstance(spec, SpecIndex):
-        raise InvalidConfig([FieldProblem("spec", "no description is pinned yet; refresh the connection")])
+        raise SpecError("the connection has no description yet; refresh it")
     return spec
 
 

@@ -128,7 +128,9 @@ def check_config(config: Mapping[str, Json]) -> dict[str, Json]:
 
 
 def check_credential(credential: Mapping[str, Json]) -> tuple[str, bytes, tuple[str, ...]]:
-    """(kind, plaintext to seal, declared permission groups). Error texts hold no value.
+    """(kind, plaintext to seal, declared permission groups). Errors name fields from the credential's root.
+
+    Their texts hold no value.
 
     Raises:
         InvalidInput
@@ -141,7 +143,7 @@ def check_credential(credential: Mapping[str, Json]) -> tuple[str, bytes, tuple[
     problems: list[FieldProblem] = []
     _known(credential, known, "", problems)
     if problems:
-        raise InvalidInput([FieldProblem(f"credential.{p.path}", p.problem) for p in problems[:20]])
+        raise InvalidInput(problems[:20])
     declared = _permissions(credential.get("permissions"))
     if name == "global_key":
         return name, _global_key(credential), ()
@@ -194,7 +196,7 @@ def _permissions(value: Json) -> tuple[str, ...]:
 
 
 def _refuse(field: str, problem: str) -> InvalidInput:
-    return InvalidInput([FieldProblem(f"credential.{field}", problem)])
+    return InvalidInput([FieldProblem(field, problem)])
 
 
 def _known(value: Mapping[str, Any], known: tuple[str, ...], prefix: str, problems: list[FieldProblem]) -> None:

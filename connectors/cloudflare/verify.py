@@ -17,7 +17,7 @@ from connectors.cloudflare.answer import error_codes
 from connectors.cloudflare.config import Base
 from connectors.cloudflare.operations import REST
 from connectors.cloudflare.permissions import MAX_POLICIES, declared
-from connectors.errors import CredentialRejected, UpstreamUnreachable
+from connectors.errors import CredentialRejected, FieldProblem, InvalidInput, UpstreamUnreachable
 
 MAX_ACCOUNTS: Final = 50
 MAX_POLICY_BYTES: Final = 131_072
@@ -30,6 +30,7 @@ async def verify(base: Base, kind: str, credential: Mapping[str, Json], perform:
     """Whose the credential is.
 
     Raises:
+        InvalidInput: an account token without its `account_id`.
         CredentialRejected: Cloudflare does not accept it, or it is disabled or expired; the hint says what
         to do. UpstreamFault: Cloudflare could not be asked, or its answer makes no sense.
     """
@@ -38,7 +39,10 @@ async def verify(base: Base, kind: str, credential: Mapping[str, Json], perform:
         return await _verify_key(ask)
     groups = tuple(credential.get("permissions") or ())
     if kind == "account_token":
-        return await _verify_account_token(ask, str(credential["account_id"]), groups)
+        account = credential.get("account_id")
+        if not isinstance(account, str) or _ID.fullmatch(account) is None:
+            raise InvalidInput([FieldProblem("account_id", "is needed to verify an account token")])
+        return await _verify_account_token(ask, account, groups)
     return await _verify_user_token(ask, groups)
 
 

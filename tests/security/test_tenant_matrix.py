@@ -5,7 +5,6 @@ A new table without row-level security, without tenant_id in its keys, or with a
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -16,7 +15,6 @@ import pytest_asyncio
 from broker.ids import new_id
 
 SCHEMAS = ["vault", "broker", "audit"]
-NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 
 # The platform tables: the few without a tenant. What the serving role may do with each, and nothing else.
 PLATFORM = {
@@ -122,7 +120,7 @@ def insert_of(table: str, row: dict[str, Any]) -> tuple[str, list[Any]]:
 
 
 @pytest_asyncio.fixture(scope="module")
-async def planted(owner: asyncpg.Connection) -> Planted:
+async def planted(owner: asyncpg.Connection) -> AsyncIterator[Planted]:
     own, other = new_id(), new_id()
     rows: dict[str, dict[UUID, dict[str, Any]]] = {}
     # Foreign keys off for this session: what is tried here is who may see and touch a row, not whether it makes sense.
@@ -134,8 +132,10 @@ async def planted(owner: asyncpg.Connection) -> Planted:
                 statement, values = insert_of(table, row)
                 await owner.execute(statement, *values)
                 rows.setdefault(table, {})[tenant_id] = row
+    yield Planted(own, other, rows)
+    for table in rows:
+        await owner.execute(f"delete from {table} where tenant_id = any ($1)", [own, other])
     await owner.execute("set session_replication_role = origin")
-    return Planted(own, other, rows)
 
 
 async def test_every_table_is_known(owner: asyncpg.Connection) -> None:
@@ -191,10 +191,10 @@ async def test_a_tenants_table_keeps_its_promises(owner: asyncpg.Connection, tab
 
 
 async def test_keys_between_tenants_tables_carry_the_tenant(owner: asyncpg.Connection) -> None:
-    """A row can't point into another tenant: foreign keys and unique indexes between tenants' tables include tenant_id."""
+    """A row can't point into another tenant, and no refused insert tells what another tenant has."""
     keys = await owner.fetch(
-        "select conrelid::regclass::text as source, confrelid::regclass::text as target, conname, "
-        " array(select attname from unnest(conkey) k join pg_attribute a on a.attrelid = conrelid and a.attnum = k) as cols "
+        "select conrelid::regclass::text as source, confrelid::regclass::text as target, conname, array("
+        "  select attname from unnest(conkey) k join pg_attribute a on a.attrelid = conrelid and a.attnum = k) as cols "
         "from pg_constraint where contype = 'f' and conparentid = 0"
     )
     crossing = [k for k in keys if k["source"] in TENANT and k["target"] in TENANT]
@@ -205,7 +205,6 @@ async def test_keys_between_tenants_tables_carry_the_tenant(owner: asyncpg.Conne
         " exists (select from unnest(indkey::int2[]) k join pg_attribute a on a.attrelid = indrelid and a.attnum = k "
         "         where attname = 'tenant_id') as carried from pg_index where indisunique"
     )
-    # Otherwise a refused insert would say that another tenant has such a value.
     assert [u["name"] for u in unique if u["source"] in TENANT and not u["carried"]] == []
 
 
@@ -276,10 +275,12 @@ async def test_whole_table_shows_one_tenant(app: asyncpg.Connection, planted: Pl
 
 
 async def test_a_garbled_scope_shows_nothing(app: asyncpg.Connection, planted: Planted) -> None:
+    transaction = app.transaction()
+    await transaction.start()
+    await app.execute("select set_config('keyreeve.tenant', $1, true)", f"{planted.own}' or true")
     with pytest.raises(asyncpg.InvalidTextRepresentationError):
-        async with app.transaction():
-            await app.execute("select set_config('keyreeve.tenant', $1, true)", f"{planted.own}' or true")
-            await app.fetch("select * from broker.identities")
+        await app.fetch("select * from broker.identities")
+    await transaction.rollback()
 
 
 async def test_partitions_are_closed(owner: asyncpg.Connection, app: asyncpg.Connection) -> None:

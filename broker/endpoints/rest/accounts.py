@@ -34,7 +34,7 @@ class Deposited(BaseModel):
     shared: bool = False
     label: str | None = Field(None, min_length=1, max_length=60, pattern=r"^[\w .@-]+$")
     replace: bool = Field(
-        False, description="Also when the credential belongs to another upstream principal (admins)."
+        default=False, description="Also when the credential belongs to another upstream principal (admins)."
     )
     credential: dict[str, Any] = Field(description="`{kind, …}`; the kinds are in `GET /v1/connectors`.")
 

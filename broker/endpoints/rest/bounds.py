@@ -41,7 +41,7 @@ def accepted_hosts(public_url: str | None, host: str, port: int) -> frozenset[st
         named = {f"{name}:{parts.port}"} if parts.port else {name, f"{name}:{default}"}
         return frozenset(named | {f"127.0.0.1:{port}", f"localhost:{port}"})
     names = {"127.0.0.1", "localhost", "[::1]", host.lower()}
-    return frozenset({f"{n}:{port}" for n in names} | ({n for n in names} if port == 80 else set()))
+    return frozenset({f"{n}:{port}" for n in names} | (names if port == 80 else set()))
 
 
 class Bounds:

@@ -1,7 +1,7 @@
 """`list_scoped_tools` and `execute_tool` over REST.
 
-`execute` is the hot path: a plain ASGI route that reads the body once, parses it once and writes bytes. It watches for a
-client that hangs up, so that an abandoned call is cancelled upstream and settled as `cancelled`.
+`execute` is the hot path: a plain ASGI route that reads the body once, parses it once and writes bytes. It watches for
+a client that hangs up, so that an abandoned call is cancelled upstream and settled as `cancelled`.
 """
 
 import asyncio
@@ -237,7 +237,7 @@ EXECUTE_CODES = (
 EXECUTE_DESCRIPTION: dict[str, Any] = {
     "tags": ["tools"],
     "summary": "Execute Tool",
-    "description": "Runs one tool with the identity's own credential. An upstream's own error is a 200 with `is_error`.",
+    "description": "Runs one tool with the identity's credential. An upstream's own error is a 200 with `is_error`.",
     "operationId": "execute_tool",
     "requestBody": {
         "required": True,

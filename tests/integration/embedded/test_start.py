@@ -15,8 +15,21 @@ from broker.db.embedded import ConnectionInfo, EmbeddedPostgres
 from broker.db.embedded.errors import DataDirInUse
 from broker.db.embedded.home import recorded
 from broker.db.embedded.testing import start_for_tests
+from broker.db.embedded.users import Account
 from broker.db.server_checks import check_server
-from tests.integration.embedded.conftest import ask, internet_sockets, needs_root, status_of
+from tests.integration.embedded.conftest import (
+    alive,
+    ask,
+    gone,
+    internet_sockets,
+    needs_root,
+    other_users_python,
+    start_parent,
+    status_of,
+    wait_until,
+)
+
+NOBODY = Account(65534, 65534, "nobody")
 
 
 async def test_first_start_then_a_warm_one(folder: Path) -> None:
@@ -29,7 +42,7 @@ async def test_first_start_then_a_warm_one(folder: Path) -> None:
     assert await check_server(connection, SystemClock().now) == []
     await connection.close()
     await embedded.stop()
-    assert not os.path.exists(info.socket_dir)
+    assert gone(info.socket_dir)
 
     began = time.monotonic()
     again = await embedded.start()
@@ -201,6 +214,26 @@ async def test_no_tcp_port_is_open(folder: Path) -> None:
         assert internet_sockets(embedded.pid) == set()
     finally:
         await embedded.stop()
+
+
+@needs_root
+async def test_as_a_normal_user_it_runs_as_that_user(folder: Path) -> None:
+    python = other_users_python(NOBODY)
+    folder.chmod(0o755)
+    home = folder / "home"
+    home.mkdir(mode=0o700)
+    os.chown(home, NOBODY.uid, NOBODY.gid)
+    who = {"user": NOBODY.uid, "group": NOBODY.gid, "extra_groups": []}
+    popen, pid = await asyncio.to_thread(start_parent, home / "d", python=python, **who)
+    try:
+        assert set(status_of(pid)["Uid"].split()) == {str(NOBODY.uid)}
+        info = recorded(home / "d")
+        assert info is not None
+        assert await ask(info, "select current_user::text") == "keyreeve_app"
+    finally:
+        popen.kill()
+        popen.wait(10)
+    wait_until(lambda: not alive(pid))
 
 
 def test_the_record_of_a_server_that_never_ran(folder: Path) -> None:

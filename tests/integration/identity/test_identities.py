@@ -1,21 +1,9 @@
 """Identities: made, changed with versions, found, and hinted at only to whoever may list them."""
 
-from typing import Any
-
 import pytest
 
 from broker.db.paging import PageRequest, read_page
-from broker.errors import Problem
-from tests.integration.identity.world import ALL, World
-
-
-async def refused(awaited: Any, code: str, path: str | None = None) -> Problem:
-    with pytest.raises(Problem) as caught:
-        await awaited
-    assert caught.value.code == code
-    if path is not None:
-        assert caught.value.fields[0].path == path
-    return caught.value
+from tests.integration.identity.world import ALL, World, refused
 
 
 async def test_made_shown_and_audited(world: World) -> None:

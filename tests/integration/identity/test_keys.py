@@ -7,8 +7,7 @@ import pytest
 from sqlalchemy import text
 
 from broker.errors import Problem
-from tests.integration.identity.test_identities import refused
-from tests.integration.identity.world import ALL, World
+from tests.integration.identity.world import ALL, World, refused
 
 
 async def test_an_agent_key_works_and_its_text_is_nowhere(world: World) -> None:
@@ -122,6 +121,15 @@ async def test_replacing_a_key_keeps_what_it_minted(world: World) -> None:
         assert (await world.caller(token)).bearer.kind == "session"
     # The kept ones are still one family below the first of them.
     gone = await world.sessions.revoke(await world.caller(), session["id"])
+    assert gone["also_revoked"] == [child["id"]]
+
+
+async def test_a_stolen_key_cannot_save_its_offspring(world: World) -> None:
+    stolen = await world.caller((await world.key(kind="operator", role="admin"))["key"])
+    child = await world.key(stolen, kind="operator", role="admin")
+    for thief in (stolen, await world.caller(child["key"])):
+        await refused(world.keys.revoke(thief, str(stolen.bearer.id), keep_minted=True), "forbidden")
+    gone = await world.keys.revoke(await world.caller(), str(stolen.bearer.id))
     assert gone["also_revoked"] == [child["id"]]
 
 

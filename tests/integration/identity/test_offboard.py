@@ -4,8 +4,7 @@ import asyncio
 from uuid import UUID
 
 from broker.gate.revoke import CANCEL_CHANNEL
-from tests.integration.identity.test_identities import refused
-from tests.integration.identity.world import World
+from tests.integration.identity.world import World, refused
 
 
 async def test_everything_goes_and_is_named(world: World) -> None:

@@ -11,8 +11,7 @@ from sqlalchemy import text
 from broker.db import functions
 from broker.domain import Access
 from broker.errors import Problem
-from tests.integration.identity.test_identities import refused
-from tests.integration.identity.world import ALL, World
+from tests.integration.identity.world import ALL, World, refused
 
 
 async def test_an_admins_session_is_the_identity(world: World) -> None:

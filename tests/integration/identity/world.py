@@ -1,16 +1,19 @@
 """Two tenants, every service of this package over a real database, and callers made by real tokens."""
 
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+import pytest
 from sqlalchemy import text
 
 from broker.audit.trail import AuditTrail
 from broker.db.database import Database
 from broker.db.paging import PageRequest
 from broker.domain import Caller, Resolved
+from broker.errors import Problem
 from broker.gate import revoke
 from broker.gate.inflight import Drain
 from broker.identity.authenticate import NO_CONNECTION, Asked, Authenticator
@@ -153,6 +156,16 @@ class World:
 
     async def policy_version(self) -> int:
         return (await self.caller()).policy_version
+
+
+async def refused(awaited: Awaitable[Any], code: str, path: str | None = None) -> Problem:
+    """The problem that `awaited` raises, which must have this code and, if given, name this field."""
+    with pytest.raises(Problem) as caught:
+        await awaited
+    assert caught.value.code == code
+    if path is not None:
+        assert caught.value.fields[0].path == path
+    return caught.value
 
 
 async def make_world(db: Database) -> World:

@@ -159,6 +159,16 @@ def test_named_fields_are_hidden_and_every_number_is_kept(raw: Raw, request_of: 
     assert text_of(read_answer(prepared, raw(body), ())) == expected
 
 
+def test_an_answer_that_cannot_be_redacted_is_not_handed_on(raw: Raw, request_of: Make) -> None:
+    prepared = replace(request_of(), redact=("result",))
+    assert read_answer(prepared, raw(b"the token", media="text/plain"), ()).data == MARK
+    odd = read_answer(prepared, raw(b'{"success":true,"result":"x","t":"\\ud800"}'), ())
+    assert json.loads(text_of(odd)) == {"success": True, "result": MARK, "t": "\ud800"}
+    deep = b'{"result":' + b'{"a":' * 1_000 + b'"x"' + b"}" * 1_001
+    with pytest.raises(UpstreamUnreachable):
+        read_answer(prepared, raw(deep), ())
+
+
 def test_hiding_covers_strings_objects_lists_and_odd_text() -> None:
     body = b'{"result":{"a":["x",{"b":"y","n":5}],"c":"\\ud800"},"t":"\\ud800"}'
     hidden = hide_fields(body, json.loads(body), ("result",))

@@ -8,7 +8,7 @@ import pytest
 
 from connectors.cloudflare.connector import CloudflareConnector
 from connectors.cloudflare.tools import tool_name
-from connectors.errors import InvalidConfig, InvalidInput, PayloadTooLarge, UnknownOperation
+from connectors.errors import InvalidInput, PayloadTooLarge, SpecError, UnknownOperation
 
 ZONE = "023e105f4ecef8ad9ca31a8372d0c353"
 ACCOUNT = "75ccbf912a8c4b14b9aa8cc660623d82"
@@ -138,7 +138,7 @@ def test_operations_that_return_secrets_say_so(connector: CloudflareConnector, c
 def test_without_a_description_nothing_can_be_called(connector: CloudflareConnector, connection: Connection) -> None:
     view = connection()
     view.spec = None
-    with pytest.raises(InvalidConfig):
+    with pytest.raises(SpecError):
         connector.prepare(view, "cf_call", {"operation": "zones-get"})
     assert [t.name for t in connector.tools(view)] == ["cf_call"]
 

@@ -269,7 +269,7 @@ def _optional(items: list[str]) -> st.SearchStrategy[tuple[str, ...] | None]:
 
 _ACCESS = st.sampled_from(["read", "write", "destructive"])
 _PATTERNS = ["* /**", "GET /**", "GET /zones/*", "POST /user/tokens", "odd", "* /zones/*/dns_records", "dns-create"]
-_GRANTS: st.SearchStrategy[Grant] = st.builds(
+GRANTS: st.SearchStrategy[Grant] = st.builds(
     grant,
     st.integers(100, 10_000),
     connection_id=st.sampled_from([request().connection.id, UUID(int=9)]),
@@ -281,7 +281,7 @@ _GRANTS: st.SearchStrategy[Grant] = st.builds(
     account=st.sampled_from(["own", "shared"]),
     expires_at=st.sampled_from([None, NOW, NOW + timedelta(days=1)]),
 )
-_RESTRICTIONS = st.builds(Restrictions, connections=_optional(["cloudflare", "github"]), access=st.none() | _ACCESS)
+RESTRICTIONS = st.builds(Restrictions, connections=_optional(["cloudflare", "github"]), access=st.none() | _ACCESS)
 _RESOURCES = st.builds(
     Resources,
     st.lists(st.sampled_from(["a1", "a2"]), max_size=2).map(tuple),
@@ -293,8 +293,8 @@ _RESOURCES = st.builds(
 def _requests(draw: st.DrawFn) -> AccessRequest:
     return request(
         draw(st.sampled_from(OPERATIONS)),
-        *draw(st.lists(_GRANTS, max_size=3)),
-        caller=caller(draw(_RESTRICTIONS)),
+        *draw(st.lists(GRANTS, max_size=3)),
+        caller=caller(draw(RESTRICTIONS)),
         account=account(shared=draw(st.booleans())),
         resources=draw(_RESOURCES),
         permit=Permit(draw(st.sampled_from(["allowed", "denied", "unknown"])), "Some Permission"),
@@ -302,14 +302,14 @@ def _requests(draw: st.DrawFn) -> AccessRequest:
     )
 
 
-@given(_requests(), _GRANTS)
+@given(_requests(), GRANTS)
 def test_adding_a_grant_never_takes_access_away(wanted: AccessRequest, more: Grant) -> None:
     for grants in ([*wanted.grants, more], [more, *wanted.grants]):
         if decide(wanted).allowed:
             assert decide(replace(wanted, grants=grants)).allowed
 
 
-@given(_requests(), _RESTRICTIONS)
+@given(_requests(), RESTRICTIONS)
 def test_narrowing_a_bearer_never_adds_access(wanted: AccessRequest, narrower: Restrictions) -> None:
     free = replace(wanted, caller=caller())
     if decide(replace(wanted, caller=caller(narrower))).allowed:

@@ -71,6 +71,8 @@ def test_an_absent_list_covers_all_and_names_none_an_empty_one_covers_none() -> 
         "GET /zones ",
         "get /zones",
         "FETCH /zones",
+        "GET zones",
+        "* zones",
         "/zones",
         "GET //zones",
         "GET /zones/",

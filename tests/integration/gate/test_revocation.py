@@ -1,0 +1,228 @@
+"""Once a revocation has committed nothing more is admitted, and what is open was named."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
+from time import monotonic
+from typing import Any
+from uuid import UUID
+
+import pytest
+import pytest_asyncio
+from sqlalchemy import text
+
+from broker.clock import SystemClock
+from broker.db.database import Database
+from broker.errors import Problem
+from broker.gate import revoke
+from broker.gate.inflight import CancelListener
+from connectors.base import Answer, Prepared
+from tests.integration.gate.world import OK, Node, Upstream, World, forever
+from vault.store import Vault
+
+
+@pytest_asyncio.fixture
+async def nodes(server: Any, vault_: Vault) -> AsyncIterator[list[Node]]:
+    """Three processes' worth of gates, each with its own pools."""
+    opened = [await Database.open(url=server.app_url, connect=server.app, hot=4, admin=2) for _ in range(3)]
+    yield [Node(db, vault_) for db in opened]
+    for db in opened:
+        await db.close()
+
+
+@pytest.mark.slow
+async def test_60_revocations_under_hammering_let_nothing_out_unnamed(
+    make_world: Callable[[], Awaitable[World]], nodes: list[Node]
+) -> None:
+    """Shortened form of `python -m bench.revocation`."""
+    world = await make_world()
+    upstream = Upstream(limit=30_000)
+    sent: list[tuple[float, UUID]] = []
+    execution: dict[int, UUID] = {}
+
+    async def reply(prepared: Prepared) -> Answer:
+        sent.append((monotonic(), execution[int(prepared.query)]))
+        await asyncio.sleep(random.uniform(0, 0.01))
+        return OK
+
+    upstream.reply = reply
+    serial = 0
+    unaccounted = []
+    for round_ in range(60):
+        person = await world.person(f"p{round_}")
+        stop = False
+
+        async def hammer(node: Node, person: Any = person) -> None:
+            nonlocal serial
+            while not stop:
+                try:
+                    call = await world.call(person, upstream)
+                except Problem:
+                    return
+                serial += 1
+                execution[serial] = call.execution_id
+                try:
+                    await node.gate.perform(call, upstream.prepared(query=str(serial)))
+                except Problem:
+                    return
+
+        tasks = [asyncio.create_task(hammer(node)) for node in nodes for _ in range(2)]
+        await asyncio.sleep(random.uniform(0.01, 0.03))
+        async with nodes[0].db.tenant(world.tenant_id) as conn:
+            now = SystemClock().now()
+            what = round_ % 3
+            if what == 0:
+                done = await revoke.account(conn, world.tenant_id, person.account_id, "test", now)
+            elif what == 1:
+                done = await revoke.bearer(conn, world.tenant_id, person.bearer_id, "test", now)
+            else:
+                done = await revoke.identity(conn, world.tenant_id, person.identity_id, "test", now)
+        returned = monotonic()
+        named = set(done.in_flight)
+        await asyncio.sleep(0.03)
+        stop = True
+        await asyncio.gather(*tasks)
+        unaccounted += [e for at, e in sent if at > returned and e not in named]
+        sent.clear()
+    assert unaccounted == []
+    assert serial > 300
+
+
+async def test_revoking_a_key_takes_what_it_minted_in_every_tenant(
+    make_world: Callable[[], Awaitable[World]], node: Node, upstream: Upstream
+) -> None:
+    home, away = await make_world(), await make_world()
+    priya = await away.person("priya")
+    async with away.db.tenant(away.tenant_id) as conn:
+        name = (await conn.execute(text("select name from broker.tenants where id = broker.tenant()"))).scalar_one()
+    key, token = await home.key(tenants=[name], identifiers=["*"])
+    child, child_token = await away.session(priya.identity_id, parent=key, root=key)
+    grandchild, _ = await away.session(priya.identity_id, parent=child, root=key)
+    other, other_token = await away.session(priya.identity_id)
+    stale = await away.call(priya, upstream, token=token, identifier="priya", tenant=name)
+    assert stale.resolved.caller.tenant_id == away.tenant_id
+    assert (await node.gate.perform(stale, upstream.prepared())).answer.status == 200
+
+    async with home.db.tenant(home.tenant_id) as conn:
+        done = await revoke.bearer(conn, home.tenant_id, key, "left", SystemClock().now())
+    assert set(done.ids) == {key, child, grandchild}
+    with pytest.raises(Problem) as caught:
+        await node.gate.perform(stale, upstream.prepared())
+    assert caught.value.code == "unauthenticated"
+    with pytest.raises(Problem):
+        await away.call(priya, upstream, token=child_token)
+    assert (await away.call(priya, upstream, token=other_token)).account.id == priya.account_id
+    assert other not in done.ids
+
+
+async def test_offboarding_takes_sessions_keys_of_its_own_and_accounts(world: World, node: Node) -> None:
+    priya, marco = await world.person("priya"), await world.person("marco")
+    own, _ = await world.key(identifiers=["priya"])
+    both, _ = await world.key(identifiers=["priya", "marco"])
+    async with world.db.tenant(world.tenant_id) as conn:
+        done = await revoke.identity(conn, world.tenant_id, priya.identity_id, "left", SystemClock().now())
+    assert done.sessions == (priya.bearer_id,)
+    assert done.keys == (own,)
+    assert [(a.id, a.connection_name) for a in done.accounts] == [(priya.account_id, "fake")]
+    async with world.db.tenant(world.tenant_id) as conn:
+        again = await revoke.identity(conn, world.tenant_id, priya.identity_id, "left", SystemClock().now())
+        left = (await conn.execute(text("select id from broker.bearers where revoked_at is null"))).scalars().all()
+        sealed = (await conn.execute(text("select account_id, status from vault.credentials"))).all()
+    assert (again.at, again.sessions, again.keys, again.accounts) == (done.at, (), (), ())
+    assert set(left) == {marco.bearer_id, both}
+    assert dict(tuple(row) for row in sealed) == {priya.account_id: "revoked", marco.account_id: "active"}
+
+
+async def test_a_deleted_connection_and_a_suspended_tenant_admit_nothing(
+    world: World, node: Node, upstream: Upstream
+) -> None:
+    priya = await world.person("priya")
+    call = await world.call(priya, upstream)
+    now = SystemClock().now()
+    async with world.db.tenant(world.tenant_id) as conn:
+        await revoke.set_tenant_status(conn, world.tenant_id, "suspended", now)
+    with pytest.raises(Problem) as caught:
+        await node.gate.perform(call, upstream.prepared())
+    assert caught.value.code == "forbidden"
+    async with world.db.tenant(world.tenant_id) as conn:
+        await revoke.set_tenant_status(conn, world.tenant_id, "active", now)
+    assert (await node.gate.perform(await world.call(priya, upstream), upstream.prepared())).answer.status == 200
+    call = await world.call(priya, upstream)
+    async with world.db.tenant(world.tenant_id) as conn:
+        await revoke.connection(conn, world.tenant_id, world.connection_id, "gone", now)
+    with pytest.raises(Problem) as caught:
+        await node.gate.perform(call, upstream.prepared())
+    assert caught.value.code == "revoked"
+    assert len(upstream.sent) == 1
+
+
+async def test_a_revocation_elsewhere_stops_the_call_here_and_drains(
+    world: World, nodes: list[Node], upstream: Upstream, server: Any
+) -> None:
+    here, there = nodes[0], nodes[1]
+    priya = await world.person("priya")
+
+    async def hang(_: Prepared) -> Answer:
+        await forever()
+        raise AssertionError
+
+    upstream.reply = hang
+    listener = asyncio.create_task(CancelListener(here.in_flight, server.app).run())
+    call = await world.call(priya, upstream)
+    running = asyncio.create_task(here.gate.perform(call, upstream.prepared()))
+    while not upstream.sent:
+        await asyncio.sleep(0.005)
+    await asyncio.sleep(0.2)  # the listener has connected
+    async with there.db.tenant(world.tenant_id) as conn:
+        done = await revoke.identity(conn, world.tenant_id, priya.identity_id, "left", SystemClock().now())
+        await revoke.cancel(conn, done.open_calls)
+    assert done.in_flight == [call.execution_id]
+    assert await there.drain.open(done.open_calls, 5) == frozenset()
+    with pytest.raises(Problem) as caught:
+        await running
+    assert (caught.value.code, caught.value.sent) == ("revoked", "unknown")
+    assert [e.outcome for e in await world.events("outcome")] == ["cancelled"]
+    listener.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await listener
+
+
+async def test_a_revocation_waits_for_no_upstream_and_names_what_is_open(
+    world: World, node: Node, upstream: Upstream
+) -> None:
+    priya = await world.person("priya")
+    release = asyncio.Event()
+
+    async def hold(_: Prepared) -> Answer:
+        await release.wait()
+        return OK
+
+    upstream.reply = hold
+    call = await world.call(priya, upstream)
+    running = asyncio.create_task(node.gate.perform(call, upstream.prepared()))
+    while not upstream.sent:
+        await asyncio.sleep(0.005)
+    started = monotonic()
+    async with world.db.tenant(world.tenant_id) as conn:
+        done = await revoke.account(conn, world.tenant_id, priya.account_id, "test", SystemClock().now())
+    assert monotonic() - started < 1
+    assert done.in_flight == [call.execution_id]
+    assert len(await node.drain.open(done.open_calls, 0.1)) == 1
+    release.set()
+    assert (await running).answer.status == 200
+    assert await node.drain.open(done.open_calls, 0) == frozenset()
+
+
+async def test_a_policy_change_that_is_not_committed_yet_holds_admissions_up_but_not_for_ever(
+    world: World, node: Node, upstream: Upstream
+) -> None:
+    priya = await world.person("priya")
+    call = await world.call(priya, upstream)
+    async with world.db.tenant(world.tenant_id) as conn:
+        await revoke.policy_changed(conn, world.tenant_id)
+        started = monotonic()
+        with pytest.raises(Problem) as caught:
+            await node.gate.perform(call, upstream.prepared())
+        assert (caught.value.code, caught.value.retry_after, caught.value.sent) == ("unavailable", 1, False)
+        assert monotonic() - started < 4
+    assert (await node.gate.perform(call, upstream.prepared())).answer.status == 200
