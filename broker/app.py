@@ -5,7 +5,6 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
-from starlette.routing import Route
 
 from broker.endpoints.rest import accounts as accounts_routes
 from broker.endpoints.rest import audit as audit_routes
@@ -51,14 +50,13 @@ def create_app(services: Services, port: int) -> bounds.Bounds:
     )
     app.state.services = services
     problems.install(app)
-    app.router.routes.insert(0, Route("/v1/tools/execute", tools_routes.execute, methods=["POST"]))
     for router in ROUTERS:
         app.include_router(router)
     # FastAPI's documented way to extend the description is to replace this method.
     app.openapi = lambda: describe(app)  # type: ignore[method-assign]
     limits = services.settings.limits
     return bounds.Bounds(
-        app,
+        tools_routes.HotRoute(services, app),
         hosts=bounds.accepted_hosts(services.settings.public_url, services.settings.host, port),
         body=limits.admin_request_bytes,
         large_body=limits.request_bytes,

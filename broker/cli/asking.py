@@ -7,7 +7,7 @@ import typer
 
 from broker.cli import exits, parse
 from broker.cli.errors import Usage
-from broker.cli.output import Out
+from broker.cli.output import Columns, Out
 from broker.cli.session import Cli, command
 
 Identifier = Annotated[
@@ -32,7 +32,11 @@ def tools(
     if cli.out.as_json:
         cli.out.json(found)
         return
-    columns = {"tool": "name", "effect": "effect", "what it does": lambda t: first_sentence(t["definition"]["description"])}
+    columns: Columns = {
+        "tool": "name",
+        "effect": "effect",
+        "what it does": lambda t: first_sentence(t["definition"]["description"]),
+    }
     cli.out.items(found["tools"], columns, none="No tools: no grant covers any.")
     for line in found["unavailable"]:
         name = line.get("name") or line["connection_name"]
@@ -68,15 +72,22 @@ def call(
     cli: Cli,
     tool: Annotated[str, typer.Argument(help="A tool's name, as `keyreeve tools` lists it.")],
     arguments: Annotated[
-        list[str] | None, typer.Argument(metavar="KEY=VALUE…", help="Its input; `query.name=x` nests, `body=@file` reads.")
+        list[str] | None,
+        typer.Argument(metavar="KEY=VALUE…", help="Its input; `query.name=x` nests, `body=@file` reads."),
     ] = None,
     identifier: Identifier = None,
-    account: Annotated[str | None, typer.Option("--account", help="The connected account's id, where there are several.")] = None,
-    idempotency_key: Annotated[str | None, typer.Option("--idempotency-key", help="Repeating with it never runs twice.")] = None,
+    account: Annotated[
+        str | None, typer.Option("--account", help="The connected account's id, where there are several.")
+    ] = None,
+    idempotency_key: Annotated[
+        str | None, typer.Option("--idempotency-key", help="Repeating with it never runs twice.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what a write would be; send nothing.")] = False,
     intent: Annotated[str | None, typer.Option("--intent", help="Why, in a sentence, for the audit.")] = None,
     wait: Annotated[float, typer.Option("--wait", min=0, max=30, help="Seconds to queue for budget.")] = 0,
-    deadline: Annotated[float | None, typer.Option("--deadline", min=0.1, max=100, help="Seconds the call may take.")] = None,
+    deadline: Annotated[
+        float | None, typer.Option("--deadline", min=0.1, max=100, help="Seconds the call may take.")
+    ] = None,
 ) -> None:
     """Run one tool as the identity, with its own credential.
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
 from typing import Any, Self
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -17,15 +17,12 @@ SECONDS = 130.0
 """Longer than the server's own bound on a request, so that its answer is always heard."""
 
 
-def seg(text: str) -> str:
-    """`text` as one segment of a path."""
-    return quote(text, safe="@")
-
-
 class Api:
     """One server, one key, perhaps a tenant. Close it, or use it in a `with`."""
 
-    def __init__(self, place: Place, *, tenant: str | None = None, transport: httpx.BaseTransport | None = None) -> None:
+    def __init__(
+        self, place: Place, *, tenant: str | None = None, transport: httpx.BaseTransport | None = None
+    ) -> None:
         self.place = place
         headers = {"Authorization": f"Bearer {place.key}", "User-Agent": f"keyreeve-cli/{version('keyreeve')}"}
         if tenant is not None:
@@ -95,7 +92,9 @@ class Api:
         try:
             yield
         except httpx.ConnectError:
-            raise Unreachable(f"nothing answers at {self.place.url}", "is the server running? `keyreeve doctor`") from None
+            raise Unreachable(
+                f"nothing answers at {self.place.url}", "is the server running? `keyreeve doctor`"
+            ) from None
         except httpx.TimeoutException:
             raise Unreachable(f"{self.place.url} did not answer in time") from None
         except httpx.HTTPError as error:

@@ -7,8 +7,8 @@ from typing import Annotated, Any, Final
 import typer
 
 from broker.cli import parse
-from broker.cli.client import seg
 from broker.cli.errors import CommandError, Refused, Usage
+from broker.cli.parse import seg
 from broker.cli.session import Cli, command, user_name
 
 PREFIXES: Final[Mapping[str, str]] = {"cfut_": "api_token", "cfat_": "account_token", "cfk_": "global_key"}
@@ -24,17 +24,26 @@ def connect(
     cli: Cli,
     connector: Annotated[str, typer.Argument(help="One of `keyreeve connectors`.")],
     name: Annotated[str | None, typer.Option("--name", help="The connection's name; default: the connector's.")] = None,
-    identifier: Annotated[str | None, typer.Option("--identifier", "-i", help="Whose account; default: your user name.")] = None,
+    identifier: Annotated[
+        str | None, typer.Option("--identifier", "-i", help="Whose account; default: your user name.")
+    ] = None,
     token_file: Annotated[
         str | None, typer.Option("--token-file", metavar="FILE", help="Read the token there; `-`: standard input.")
     ] = None,
-    kind: Annotated[str | None, typer.Option("--kind", help="The credential's kind, where its prefix does not tell.")] = None,
+    kind: Annotated[
+        str | None, typer.Option("--kind", help="The credential's kind, where its prefix does not tell.")
+    ] = None,
     field: Annotated[
-        list[str] | None, typer.Option("--field", metavar="NAME=VALUE", help="account_id or email, instead of being asked.")
+        list[str] | None,
+        typer.Option("--field", metavar="NAME=VALUE", help="account_id or email, instead of being asked."),
     ] = None,
     access: Annotated[str, typer.Option("--access", help="The grant to make: read, write or destructive.")] = "read",
-    base_url: Annotated[str | None, typer.Option("--base-url", help="Another address of the API (platform admins).")] = None,
-    spec: Annotated[str | None, typer.Option("--spec", help="A file in DIR/specs instead of the published description.")] = None,
+    base_url: Annotated[
+        str | None, typer.Option("--base-url", help="Another address of the API (platform admins).")
+    ] = None,
+    spec: Annotated[
+        str | None, typer.Option("--spec", help="A file in DIR/specs instead of the published description.")
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
     """Connect an upstream: give a token, have it verified, and call tools with it.
@@ -77,7 +86,9 @@ def _make(
     if made is None:
         there = api.get(f"/v1/connections/{seg(connection)}")
         if there["connector"] != connector:
-            raise CommandError(f"connection {connection} is of connector {there['connector']}", "choose another with --name")
+            raise CommandError(
+                f"connection {connection} is of connector {there['connector']}", "choose another with --name"
+            )
     account = api.ask(
         "PUT",
         "/v1/connected_accounts",
@@ -87,16 +98,23 @@ def _make(
     held = [g for g in api.pages("/v1/grants", connection_name=connection, identifier=who) if _covers(g, access)]
     kept = held[0] if held else api.post("/v1/grants", grant)
     if cli.out.as_json:
-        cli.out.json({"identifier": who, "connection_name": connection, "connected_account": account, "grant_id": kept["id"]})
+        cli.out.json(
+            {"identifier": who, "connection_name": connection, "connected_account": account, "grant_id": kept["id"]}
+        )
         return
     upstream = account["upstream"]
-    cli.out.say(f"Verified: {upstream.get('display') or upstream['principal']}, fingerprint {account['credential']['fingerprint']}.")
+    whose = upstream.get("display") or upstream["principal"]
+    cli.out.say(f"Verified: {whose}, fingerprint {account['credential']['fingerprint']}.")
     if upstream.get("expires_at"):
         cli.out.say(f"The token expires at {upstream['expires_at']}.")
     if account.get("permissions", {}).get("source") == "unknown":
-        cli.out.say("What the token may do is not known; your grants decide, and the upstream's refusals are remembered.")
+        cli.out.say(
+            "What the token may do is not known; your grants decide, and the upstream's refusals are remembered."
+        )
     cli.out.say(f"{who} may {access} through {connection}. Try:")
-    cli.out.say(f'  keyreeve call {connection}_call operation="GET /zones"' if connector == "cloudflare" else "  keyreeve tools")
+    cli.out.say(
+        f'  keyreeve call {connection}_call operation="GET /zones"' if connector == "cloudflare" else "  keyreeve tools"
+    )
 
 
 def _once(cli: Cli, path: str, body: Mapping[str, Any]) -> Any:

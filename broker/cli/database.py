@@ -3,14 +3,16 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import asyncpg
 
 from broker.cli.errors import CommandError
 from broker.cli.serving import cannot
 from broker.cli.session import Cli
+from broker.db.embedded.connection import ConnectionInfo
 from broker.db.embedded.home import HOME, recorded
+from broker.db.server_checks import ExternalDatabase
 from broker.server.errors import CannotStart
 from broker.server.privileges import Serving
 from broker.server.storage import Storage, open_storage
@@ -43,7 +45,10 @@ async def reach(settings: Settings) -> AsyncIterator[Storage]:
             yield running
             return
         if not (settings.data_dir / HOME).is_dir():
-            raise CommandError(f"there is no database in {settings.data_dir}", "`keyreeve up` makes one; or name its folder with --data-dir")
+            raise CommandError(
+                f"there is no database in {settings.data_dir}",
+                "`keyreeve up` makes one; or name its folder with --data-dir",
+            )
     async with open_storage(settings, Serving(None)) as storage:
         yield storage
 
@@ -53,7 +58,9 @@ async def running_embedded(settings: Settings) -> Storage | None:
     try:
         info = recorded(settings.data_dir)
     except PermissionError:
-        raise CommandError(f"{settings.data_dir / HOME} belongs to another user", "run as the user that runs the server") from None
+        raise CommandError(
+            f"{settings.data_dir / HOME} belongs to another user", "run as the user that runs the server"
+        ) from None
     if info is None:
         return None
     try:
@@ -61,4 +68,17 @@ async def running_embedded(settings: Settings) -> Storage | None:
     except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
         return None
     await connection.close(timeout=5)
-    return Storage(info.url("app"), info.connect_kwargs("app"), info.url("owner"))
+    return Storage(place_of(info, "app"), place_of(info, "owner"))
+
+
+def place_of(info: ConnectionInfo, role: Literal["app", "owner"]) -> ExternalDatabase:
+    """The embedded server's address in a role, in the words of any database's."""
+    given = info.connect_kwargs(role)
+    return ExternalDatabase(
+        host=given["host"],
+        port=given["port"],
+        user=given["user"],
+        database=given["database"],
+        password=given["password"],
+        verified=False,
+    )

@@ -6,8 +6,9 @@ import shutil
 import stat
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import typer
 
@@ -15,11 +16,14 @@ from broker.cli import exits, parse
 from broker.cli.errors import CommandError
 from broker.cli.session import Cli, command
 
+if TYPE_CHECKING:
+    from broker.db.server_checks import ExternalDatabase
+    from broker.settings import Settings
+
 State = Literal["ok", "warn", "fail"]
 
 OLD_ADMIN_KEY_HOURS: Final = 24
 ROOM_BYTES: Final = 1024**3
-SKEW_SECONDS: Final = 2.0
 EGRESS_SECONDS: Final = 5.0
 UPSTREAM: Final = "api.cloudflare.com:443"
 
@@ -50,7 +54,9 @@ def add_to(app: typer.Typer) -> None:
 
 def doctor(
     cli: Cli,
-    upstream: Annotated[str, typer.Option("--upstream", metavar="HOST:PORT", help="What must be reachable with TLS.")] = UPSTREAM,
+    upstream: Annotated[
+        str, typer.Option("--upstream", metavar="HOST:PORT", help="What must be reachable with TLS.")
+    ] = UPSTREAM,
     no_egress: Annotated[bool, typer.Option("--no-egress", help="Do not try to reach an upstream.")] = False,
 ) -> None:
     """Check database, roles, key files, clock and egress: one line each, one fix each."""
@@ -83,7 +89,9 @@ def files(data_dir: Path, environ: Mapping[str, str], now: float) -> Iterator[Fi
     try:
         mode = data_dir.stat().st_mode
     except OSError as error:
-        yield Finding("data", "fail", f"{data_dir}: {error.strerror}", "`keyreeve up` makes it; or name it with --data-dir")
+        yield Finding(
+            "data", "fail", f"{data_dir}: {error.strerror}", "`keyreeve up` makes it; or name it with --data-dir"
+        )
         return
     if mode & (stat.S_IRWXO | stat.S_IWGRP):
         yield Finding("data", "warn", f"{data_dir} is open to others", f"chmod 700 {data_dir}")
@@ -91,7 +99,9 @@ def files(data_dir: Path, environ: Mapping[str, str], now: float) -> Iterator[Fi
         yield Finding("data", "ok", str(data_dir))
     free = shutil.disk_usage(data_dir).free
     if free < ROOM_BYTES:
-        yield Finding("disk", "warn", f"{free // 1024**2} MiB left beside {data_dir}", "make room: a full disk stops the database")
+        yield Finding(
+            "disk", "warn", f"{free // 1024**2} MiB left beside {data_dir}", "make room: a full disk stops the database"
+        )
     else:
         yield Finding("disk", "ok", f"{free // 1024**3} GiB left")
     yield root_key(data_dir, environ)
@@ -110,9 +120,15 @@ def root_key(data_dir: Path, environ: Mapping[str, str]) -> Finding:
         held = FileRootKey(path)
     except VaultError as error:
         missing = not os.path.lexists(path)
-        fix = "`keyreeve up` makes one on its first start" if missing else "restore it from its copy, owned by the server's user, mode 600"
+        fix = (
+            "`keyreeve up` makes one on its first start"
+            if missing
+            else "restore it from its copy, owned by the server's user, mode 600"
+        )
         return Finding("root key", "fail", str(error), fix)
-    return Finding("root key", "ok", f"{path}, {len(held.key_ids)} key(s), current {held.current_key_id}; keep a copy elsewhere")
+    return Finding(
+        "root key", "ok", f"{path}, {len(held.key_ids)} key(s), current {held.current_key_id}; keep a copy elsewhere"
+    )
 
 
 def admin_key(path: Path, now: float) -> Finding:
@@ -127,7 +143,10 @@ def admin_key(path: Path, now: float) -> Finding:
         return Finding("admin key", "fail", f"{path} is open to others", f"chmod 600 {path}, then replace the key")
     hours = int((now - found.st_mtime) // 3600)
     if hours >= OLD_ADMIN_KEY_HOURS:
-        fix = "mint your own (`keyreeve keys create operator NAME --role platform_admin`), revoke it with --keep-minted, remove the file"
+        fix = (
+            "mint your own (`keyreeve keys create operator NAME --role platform_admin`), "
+            "revoke this one with --keep-minted, remove the file"
+        )
         return Finding("admin key", "warn", f"the bootstrap key has lain in {path} for {hours} h", fix)
     return Finding("admin key", "ok", f"{path}, for bootstrap; replace it within a day")
 
@@ -147,7 +166,9 @@ def server(cli: Cli) -> Finding:
     try:
         answer = httpx.get(f"{url}/readyz", timeout=5, trust_env=False)
     except httpx.HTTPError as error:
-        return Finding("server", "fail", f"{url} does not answer ({type(error).__name__})", "start it again: keyreeve up")
+        return Finding(
+            "server", "fail", f"{url} does not answer ({type(error).__name__})", "start it again: keyreeve up"
+        )
     if answer.status_code == 200:
         return Finding("server", "ok", f"ready at {url}")
     try:
@@ -157,78 +178,73 @@ def server(cli: Cli) -> Finding:
     return Finding("server", "fail", f"{url}: {told}", "its log says why")
 
 
-async def database(settings: Any, now: Callable[[], Any]) -> AsyncIterator[Finding]:
-    """The database as the server will see it: reachable, of a fit version, durable, with roles that hold back."""
+async def database(settings: "Settings", now: Callable[[], datetime]) -> AsyncIterator[Finding]:
+    """The database as the server will see it: reachable, durable, of a fit version, with a role that holds back."""
     import asyncpg
 
-    from broker.cli.database import running_embedded
-    from broker.server.errors import CannotStart
+    from broker.db.server_checks import DatabaseUrlRefused
 
     try:
-        if settings.database_url is not None:
-            from broker.server.privileges import Serving
-            from broker.server.storage import open_storage
-
-            async with open_storage(settings, Serving(None)) as storage:
-                connect = storage.connect
-        else:
-            running = await running_embedded(settings)
-            if running is None:
-                from broker.db.embedded.binaries import find_binaries
-                from broker.db.embedded.users import database_account
-
-                binaries = await asyncio.to_thread(find_binaries, database_account())
-                yield Finding("database", "ok", f"embedded PostgreSQL {binaries.major} is here, and not running now")
-                return
-            connect = running.connect
-        connection = await asyncpg.connect(**connect, timeout=10)
-    except CannotStart as error:
-        yield Finding("database", "fail", error.what, error.fix)
+        place = await _place(settings)
+        if isinstance(place, Finding):
+            yield place
+            return
+        connection = await asyncpg.connect(**place.connect_kwargs(), timeout=10)
+    except (DatabaseUrlRefused, RuntimeError) as error:
+        yield Finding("database", "fail", str(error), "correct it, and run this again")
         return
     except CommandError as error:
         yield Finding("database", "fail", error.what, error.hint)
         return
-    except (OSError, TimeoutError, RuntimeError, asyncpg.PostgresError) as error:
-        yield Finding("database", "fail", f"not usable: {type(error).__name__}", "check KEYREEVE_DATABASE_URL, and that it is running")
+    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        told = f"cannot be reached ({type(error).__name__})"
+        yield Finding("database", "fail", told, "check KEYREEVE_DATABASE_URL, and that it runs")
         return
     try:
-        async for finding in _facts(connection, now):
+        async for finding in _judged(connection, now):
             yield finding
     finally:
         await connection.close(timeout=5)
 
 
-async def _facts(connection: Any, now: Callable[[], Any]) -> AsyncIterator[Finding]:
-    from broker.db.migrate import CURRENT, head
+async def _place(settings: "Settings") -> "ExternalDatabase | Finding":
+    """Where the database is; a Finding where the embedded one does not run now. Raises CommandError and its kin."""
+    from broker.cli.database import running_embedded
+    from broker.db.embedded.binaries import find_binaries
+    from broker.db.embedded.users import database_account
+    from broker.db.server_checks import parse_database_url
 
-    row = await connection.fetchrow(
-        "select current_setting('server_version_num')::int as version, current_setting('fsync') as fsync,"
-        " current_setting('synchronous_commit') as sync, r.rolname as role,"
-        " r.rolsuper or r.rolbypassrls as mighty from pg_roles r where r.rolname = current_user"
-    )
-    major = row["version"] // 10000
-    if not 15 <= major <= 18:
-        yield Finding("database", "fail", f"PostgreSQL {major}", "use 15 to 18")
-    elif row["fsync"] != "on" or row["sync"] == "off":
-        yield Finding("database", "fail", "fsync or synchronous_commit is off: acknowledged calls could be lost", "set both to on")
-    else:
-        yield Finding("database", "ok", f"PostgreSQL {major}, durable")
-    if row["mighty"]:
-        yield Finding("roles", "fail", f"{row['role']} is a superuser or bypasses row security", "serve with a plain role: deploy/roles.sql")
-    else:
-        yield Finding("roles", "ok", f"{row['role']} is held by row security")
-    revision = await connection.fetchval(CURRENT)
-    if revision != head():
-        yield Finding("schema", "fail", f"at {revision}, this release needs {head()}", "keyreeve migrate")
-    else:
+    if settings.database_url is not None:
+        return parse_database_url(settings.database_url)
+    running = await running_embedded(settings)
+    if running is not None:
+        return running.app
+    binaries = await asyncio.to_thread(find_binaries, database_account())
+    return Finding("database", "ok", f"embedded PostgreSQL {binaries.major} is here; it does not run now")
+
+
+async def _judged(connection: Any, now: Callable[[], datetime]) -> AsyncIterator[Finding]:
+    from asyncpg import PostgresError
+
+    from broker.db.migrate import CURRENT, head
+    from broker.db.server_checks import check_server
+
+    found = await check_server(connection, now)
+    topics = {"database": "durable and of a fit version", "role": "held by row security", "clock": "agrees with ours"}
+    for topic, well in topics.items():
+        wrong = [f for f in found if (f.check if f.check in topics else "database") == topic]
+        for f in wrong:
+            yield Finding(topic, f.level, f.message, f.fix)
+        if not wrong:
+            yield Finding(topic, "ok", well)
+    try:
+        revision = await connection.fetchval(CURRENT)
+    except PostgresError:
+        revision = None
+    if revision == head():
         yield Finding("schema", "ok", f"at {revision}")
-    before = now()
-    there = await connection.fetchval("select clock_timestamp()")
-    skew = abs((there - before).total_seconds())
-    if skew > SKEW_SECONDS:
-        yield Finding("clock", "fail", f"{skew:.1f} s between this machine and the database", "keep both in time with NTP")
     else:
-        yield Finding("clock", "ok", "agrees with the database's")
+        yield Finding("schema", "fail", f"at {revision or 'nothing'}, this release needs {head()}", "keyreeve migrate")
 
 
 async def egress(host: str, port: int) -> Finding:
@@ -239,12 +255,20 @@ async def egress(host: str, port: int) -> Finding:
         async with asyncio.timeout(EGRESS_SECONDS):
             _, writer = await asyncio.open_connection(host, port, ssl=ssl.create_default_context())
     except ssl.SSLError as error:
-        return Finding("egress", "fail", f"{host}: TLS cannot be verified ({error.reason})", "is a proxy breaking TLS open? install its CA")
+        return Finding(
+            "egress",
+            "fail",
+            f"{host}: TLS cannot be verified ({error.reason})",
+            "is a proxy breaking TLS open? install its CA",
+        )
     except TimeoutError:
-        return Finding("egress", "fail", f"{host}:{port} does not answer", "let this machine reach it; outgoing proxies are not used")
+        return Finding(
+            "egress",
+            "fail",
+            f"{host}:{port} does not answer",
+            "let this machine reach it; outgoing proxies are not used",
+        )
     except OSError as error:
         return Finding("egress", "fail", f"{host}:{port}: {error.strerror or error}", "check DNS and the firewall")
     writer.close()
     return Finding("egress", "ok", f"{host}:{port} answers with verified TLS")
-
-

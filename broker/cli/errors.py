@@ -63,7 +63,9 @@ class Refused(CommandError):
             if line != self.what:
                 told.append(f"  {line}")
         if self.problem.get("sent") in (True, "unknown"):
-            told.append("  the request reached the upstream" if self.problem["sent"] is True else "  it may have been sent")
+            told.append(
+                "  the request reached the upstream" if self.problem["sent"] is True else "  it may have been sent"
+            )
         if self.problem.get("retry_after") is not None:
             told.append(f"  try again in {self.problem['retry_after']} s")
         if self.hint is not None:

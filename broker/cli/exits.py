@@ -76,5 +76,13 @@ def of_problem(code: str, status: int) -> int:
     known = BY_CODE.get(code)
     if known is not None:
         return known
-    by_status = {401: UNAUTHENTICATED, 403: FORBIDDEN, 404: NOT_FOUND, 409: CONFLICT, 413: INVALID, 422: INVALID, 429: WAIT}
+    by_status = {
+        401: UNAUTHENTICATED,
+        403: FORBIDDEN,
+        404: NOT_FOUND,
+        409: CONFLICT,
+        413: INVALID,
+        422: INVALID,
+        429: WAIT,
+    }
     return by_status.get(status, SERVER)

@@ -21,7 +21,9 @@ def add_to(app: typer.Typer) -> None:
 def allow(
     cli: Cli,
     execution_id: Annotated[str, typer.Argument(help="A refused execution: its answer and `keyreeve tail` name it.")],
-    expires: Annotated[str | None, typer.Option("--for", metavar="SPAN", help="Only for so long, such as 2h or 7d.")] = None,
+    expires: Annotated[
+        str | None, typer.Option("--for", metavar="SPAN", help="Only for so long, such as 2h or 7d.")
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
     """Make the narrowest grant that covers a refused execution, after asking you."""
@@ -49,7 +51,9 @@ def narrowest(items: list[Mapping[str, Any]], execution_id: str) -> dict[str, An
     refusal = next((i for i in items if i["kind"] == "refusal"), None)
     if refusal is None:
         raise CommandError(
-            f"execution {execution_id} was not refused" if items else f"no execution {execution_id} is recorded in this tenant",
+            f"execution {execution_id} was not refused"
+            if items
+            else f"no execution {execution_id} is recorded in this tenant",
             "name the execution_id that a `not_granted` answer carries",
         )
     would = (refusal.get("summary") or {}).get("would_grant")
@@ -65,7 +69,9 @@ def _rebuilt(refusal: Mapping[str, Any]) -> dict[str, Any]:
     """The grant by the refusal's own facts, for one that was recorded without it."""
     needed = ("identifier", "connection_name", "tool_name", "operation", "effect")
     if any(not refusal.get(name) for name in needed):
-        raise CommandError("the refusal does not say enough to build a grant from it", "`keyreeve grants create` makes any")
+        raise CommandError(
+            "the refusal does not say enough to build a grant from it", "`keyreeve grants create` makes any"
+        )
     grant: dict[str, Any] = {
         "subject": {"identifier": refusal["identifier"]},
         "connection_name": refusal["connection_name"],

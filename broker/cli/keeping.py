@@ -11,6 +11,7 @@ from uuid import UUID
 import typer
 
 from broker.cli.errors import CommandError, Usage
+from broker.cli.output import Columns
 from broker.cli.session import Cli, command
 
 if TYPE_CHECKING:
@@ -36,7 +37,9 @@ class Keeper:
 
 def add_to(app: typer.Typer) -> None:
     """Registers the commands."""
-    group = typer.Typer(help="The keys that seal credentials: on the data directory, as the operator.", no_args_is_help=True)
+    group = typer.Typer(
+        help="The keys that seal credentials: on the data directory, as the operator.", no_args_is_help=True
+    )
     for name, function in (("status", status), ("rotate-kek", rotate_kek), ("rotate-root", rotate_root)):
         command(group, name)(function)
     app.add_typer(group, name="vault")
@@ -67,7 +70,13 @@ async def _keeper(settings: "Settings", storage: "Storage") -> AsyncIterator[Kee
     from vault.keystore import SqlKeyStore
 
     root = root_keys(settings)
-    db = await Database.open(url=storage.url, connect=storage.connect, hot=2, admin=2)
+    db = await Database.open(
+        url=storage.app.url(),
+        connect=storage.app.connect_kwargs(),
+        engine_arguments=storage.app.engine_arguments(),
+        hot=2,
+        admin=2,
+    )
     try:
         async with db.platform() as conn:
             rows = (await conn.execute(select(tenants.c.id, tenants.c.name).order_by(tenants.c.created_at))).all()
@@ -130,10 +139,18 @@ def rotate_kek(
             return [await _rotate(keeper, i, n, purpose, begun, cli.now()) for i, n in chosen.items()]
 
     done = _run(cli, work)
-    columns = {"tenant": "tenant", "version": "version", "re-wrapped": "rewrapped", "broken": "broken", "left": "remaining"}
+    columns: Columns = {
+        "tenant": "tenant",
+        "version": "version",
+        "re-wrapped": "rewrapped",
+        "broken": "broken",
+        "left": "remaining",
+    }
     cli.out.items(done, columns, none="No tenants.")
     if any(line["broken"] for line in done):
-        raise CommandError("some credentials do not open and were left as they are", "their accounts must be connected again")
+        raise CommandError(
+            "some credentials do not open and were left as they are", "their accounts must be connected again"
+        )
 
 
 async def _rotate(
@@ -203,7 +220,9 @@ def rotate_root(
 
     path = cli.settings.root_key_path
     if cli.settings.root_key_value is not None or not path.exists():
-        raise CommandError(f"there is no root key file {path}", "a key given by KEYREEVE_ROOT_KEY is rotated where it comes from")
+        raise CommandError(
+            f"there is no root key file {path}", "a key given by KEYREEVE_ROOT_KEY is rotated where it comes from"
+        )
     cli.confirm(f"Change the root keys in {path}?", yes=yes)
     told: dict[str, Any] = {"file": str(path)}
     if not finish and not _unfinished(cli):

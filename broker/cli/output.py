@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from typing import Any, TextIO
 
 Cell = Callable[[Mapping[str, Any]], Any]
+Columns = Mapping[str, str | Cell]
+"""A table's columns: each title, and the dotted path of its value or a function of the item."""
 
 
 def plain(text: str) -> str:
@@ -64,8 +66,8 @@ class Out:
         self.stdout.write((plain(text) if terminal else text) + "\n")
         self.stdout.flush()
 
-    def items(self, items: Sequence[Mapping[str, Any]], columns: Mapping[str, str | Cell], *, none: str) -> None:
-        """A list: a table with these columns (title to dotted path, or a function), or `none` where it is empty."""
+    def items(self, items: Sequence[Mapping[str, Any]], columns: Columns, *, none: str) -> None:
+        """A list: a table with these columns, or `none` where it is empty."""
         if self.as_json:
             self.json({"items": list(items)})
         elif not items:

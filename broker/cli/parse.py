@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from broker.cli.errors import Usage
 
@@ -158,3 +158,8 @@ def moment(text: str, now: datetime, *, ahead: bool) -> str:
         if at.tzinfo is None:
             raise Usage(f"{text[:40]!r} has no time zone", "end it with Z for UTC")
     return at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def seg(text: str) -> str:
+    """`text` as one segment of a URL's path."""
+    return quote(text, safe="@")

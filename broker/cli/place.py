@@ -1,8 +1,8 @@
 """Which server a command talks to, and as whom.
 
 `KEYREEVE_URL` and `KEYREEVE_API_KEY`, else the data directory: the URL that a running server wrote to
-`DIR/run/server.json` and the operator key in `DIR/admin.key`. A key found on this machine is never sent to a server that
-is not this machine's.
+`DIR/run/server.json` and the operator key in `DIR/admin.key`. A key found on this machine is never sent to a server
+that is not this machine's.
 """
 
 import json
@@ -48,7 +48,10 @@ def find(data_dir: Path, environ: Mapping[str, str], take_secret: Callable[[str]
         )
     if key is None:
         if named is not None and url != local_url(data_dir):
-            raise NoKey("KEYREEVE_URL is set without KEYREEVE_API_KEY", "the local operator key is only sent to the local server")
+            raise NoKey(
+                "KEYREEVE_URL is set without KEYREEVE_API_KEY",
+                "the local operator key is only sent to the local server",
+            )
         key = _admin_key(data_dir)
     key = key.strip()
     if not key.isascii() or not key.isprintable() or not key or len(key) > 200:

@@ -1,5 +1,7 @@
 """The tree of commands. Their modules import nothing heavy before they run."""
 
+from typing import Annotated
+
 import typer
 
 from broker.cli import asking, connecting, doctor, granting, keeping, serving, tailing
@@ -12,9 +14,13 @@ HELP = "Credential vault and scoped-tool broker for agents: they call tools, and
 def program() -> typer.Typer:
     """Every command of API.md."""
     app = typer.Typer(
-        help=HELP, no_args_is_help=True, pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]}
+        help=HELP,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        add_completion=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
     )
-    app.callback()(_version)
+    app.callback(invoke_without_command=True)(_version)
     for module in (serving, demo, connecting, asking, granting, tailing, doctor):
         module.add_to(app)
     for module in (tenants, identities, connections, accounts, grants, keys, sessions, audit):
@@ -23,17 +29,15 @@ def program() -> typer.Typer:
     return app
 
 
-def _show_version(value: bool) -> None:  # noqa: FBT001 - typer's signature
-    if value:
-        from importlib.metadata import version
+Version = Annotated[bool, typer.Option("--version", is_eager=True, help="The version, and nothing else.")]
 
-        typer.echo(f"keyreeve {version('keyreeve')}")
+
+def _version(context: typer.Context, version: Version = False) -> None:
+    if version:
+        from importlib.metadata import version as installed
+
+        typer.echo(f"keyreeve {installed('keyreeve')}")
         raise typer.Exit
-
-
-def _version(
-    version: bool = typer.Option(  # noqa: FBT001 - typer's signature
-        False, "--version", callback=_show_version, is_eager=True, help="The version, and nothing else."  # noqa: FBT003
-    ),
-) -> None:
-    del version
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+        raise typer.Exit

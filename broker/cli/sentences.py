@@ -32,7 +32,9 @@ _ENDINGS: Final[Mapping[str, str]] = {
     "unknown": "nobody knows whether it happened",
 }
 _ID: Final = re.compile(r"[0-9a-f]{32}|[0-9a-f-]{36}")
-_ACTS: Final = re.compile(r"(purge|restore|verify|rotate|reset|revoke|import|export|copy|move|start|stop|cancel)[_-](.+)")
+_ACTS: Final = re.compile(
+    r"(purge|restore|verify|rotate|reset|revoke|import|export|copy|move|start|stop|cancel)[_-](.+)"
+)
 
 
 def sentence(item: Mapping[str, Any], left: int | None = None) -> str:

@@ -65,7 +65,9 @@ def settings_of(
 
 def up(
     cli: Cli,
-    host: Annotated[str, typer.Option(help="Where to listen; other machines only behind --trusted-proxy.")] = "127.0.0.1",
+    host: Annotated[
+        str, typer.Option(help="Where to listen; other machines only behind --trusted-proxy.")
+    ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 picks a free one.")] = 8700,
     public_url: Annotated[
         str | None, typer.Option(metavar="URL", help="What clients call this server; other Hosts are refused.")
@@ -74,7 +76,9 @@ def up(
         list[str] | None,
         typer.Option(metavar="HOST:PORT", help="A private or plain-http address connections may reach. Repeatable."),
     ] = None,
-    trusted_proxy: Annotated[bool, typer.Option("--trusted-proxy", help="A proxy that ends TLS stands in front.")] = False,
+    trusted_proxy: Annotated[
+        bool, typer.Option("--trusted-proxy", help="A proxy that ends TLS stands in front.")
+    ] = False,
     workers: Annotated[int, typer.Option(min=1, max=MAX_WORKERS, help="Serving processes.")] = 1,
 ) -> None:
     """Start the server, and with it an embedded PostgreSQL unless KEYREEVE_DATABASE_URL names another.
@@ -120,11 +124,11 @@ def migrate(cli: Cli) -> None:
     async def work(_: Settings, storage: "Storage") -> bool:
         from broker.db.migrate import migrate as bring
 
-        if storage.owner_url is None:
+        if storage.owner is None:
             raise CommandError(
                 "this environment does not hold the owner's role", "set KEYREEVE_DATABASE_OWNER_URL for this command"
             )
-        return await bring(storage.owner_url)
+        return await bring(storage.owner.url(), storage.owner.engine_arguments())
 
     changed = run_with_storage(cli, work)
     if cli.out.as_json:

@@ -24,7 +24,8 @@ DataDir = Annotated[
     Path | None, typer.Option("--data-dir", metavar="DIR", help="The server's data directory.", show_default=False)
 ]
 Tenant = Annotated[
-    str | None, typer.Option("--tenant", metavar="NAME", help="The tenant to act in (platform admins).", show_default=False)
+    str | None,
+    typer.Option("--tenant", metavar="NAME", help="The tenant to act in (platform admins).", show_default=False),
 ]
 _COMMON = {"as_json": (AsJson, False), "data_dir": (DataDir, None), "tenant": (Tenant, None)}
 
@@ -104,9 +105,7 @@ def user_name() -> str:
         raise Usage("this user has no name", "name the identity with --identifier") from None
 
 
-def command(
-    app: typer.Typer, name: str, **settings: Any
-) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def command(app: typer.Typer, name: str, **settings: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Registers `function(cli, …)` as the command `name` of `app`. Its docstring is the help."""
 
     def register(function: Callable[..., None]) -> Callable[..., None]:

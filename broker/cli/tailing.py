@@ -79,7 +79,11 @@ class Watch:
             principal = self._principal(item.get("connected_account_id"))
             remaining = None if principal is None else left.get((item.get("connection_name", ""), principal))
         out.say(f"{item['at'][11:19]}  {plain(sentence(item, remaining))}")
-        if item["kind"] == "refusal" and item.get("code", item.get("reason")) == "not_granted" and item.get("execution_id"):
+        if (
+            item["kind"] == "refusal"
+            and item.get("code", item.get("reason")) == "not_granted"
+            and item.get("execution_id")
+        ):
             out.say(f"          → keyreeve allow {item['execution_id']}")
 
     def _left(self) -> dict[tuple[str, str], int]:

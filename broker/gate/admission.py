@@ -45,15 +45,15 @@ CONNECTION_LOST: Final = (
 _BUSY: Final = (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError, asyncpg.QueryCanceledError)
 
 
-class AdmitLost(Exception):  # noqa: N818 - a fact, not a fault of ours
+class AdmitLost(Exception):
     """The database went away during admit: whether the intent was written is not known, that nothing was sent is."""
 
 
-class AdmitBusy(Exception):  # noqa: N818 - as above
+class AdmitBusy(Exception):
     """A lock could not be had in time; nothing was written."""
 
 
-class SettleLost(Exception):  # noqa: N818 - as above
+class SettleLost(Exception):
     """The outcome could not be written in time. The sweeper will close the call as `unknown`."""
 
 

@@ -86,9 +86,8 @@ def parse(text: str) -> ParsedToken:
         if _check(body) != check:
             raise MalformedToken("the token's check digits do not fit; it was cut or mistyped")
         tenant = _decode(body[7 : 7 + _TENANT])
-        _decode(body[7 + _TENANT :])
     except KeyError:
         raise MalformedToken("not a Keyreeve token") from None
-    if tenant >= 1 << 128:
+    if tenant >= 1 << 128 or not body[7:].isalnum():
         raise MalformedToken("not a Keyreeve token")
     return ParsedToken(kind, UUID(int=tenant), hashlib.sha256(text.encode("ascii")).digest())

@@ -4,14 +4,15 @@ from typing import Annotated, Any
 
 import typer
 
-from broker.cli.client import seg
 from broker.cli.connecting import kind_of, read_token
 from broker.cli.errors import Usage
+from broker.cli.output import Columns
+from broker.cli.parse import seg
 from broker.cli.session import Cli, command
 
 AccountId = Annotated[str, typer.Argument(help="The connected account's id.")]
 
-COLUMNS = {
+COLUMNS: Columns = {
     "id": "id",
     "connection": "connection_name",
     "whose": lambda a: "shared" if a["shared"] else a["identifier"],
@@ -21,7 +22,7 @@ COLUMNS = {
     "fingerprint": "credential.fingerprint",
     "last used": "last_used_at",
 }
-BUDGETS = {
+BUDGETS: Columns = {
     "connection": "connection_name",
     "principal": "principal",
     "meter": "meter",
@@ -70,7 +71,9 @@ def deposit(
     connection: Annotated[str, typer.Argument(help="The connection's name.")],
     identifier: Annotated[str | None, typer.Option("--identifier", "-i", help="Whose account it is to be.")] = None,
     shared: Annotated[bool, typer.Option("--shared", help="The tenant's own, for whom a grant says so.")] = False,
-    token_file: Annotated[str | None, typer.Option("--token-file", metavar="FILE", help="Read the token there; `-`: stdin.")] = None,
+    token_file: Annotated[
+        str | None, typer.Option("--token-file", metavar="FILE", help="Read the token there; `-`: stdin.")
+    ] = None,
     kind: Annotated[str | None, typer.Option("--kind", help="Where the token's prefix does not tell.")] = None,
     account_id: Annotated[str | None, typer.Option("--account-id", help="With an account_token.")] = None,
     email: Annotated[str | None, typer.Option("--email", help="With a global_key.")] = None,
@@ -78,7 +81,9 @@ def deposit(
         list[str] | None, typer.Option("--permission", help="A permission group that the token has. Repeatable.")
     ] = None,
     label: Annotated[str | None, typer.Option("--label", help="Tells several accounts apart.")] = None,
-    replace: Annotated[bool, typer.Option("--replace", help="Also when it belongs to another upstream principal.")] = False,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Also when it belongs to another upstream principal.")
+    ] = False,
 ) -> None:
     """Deposit a credential. It is verified with the upstream first; one that does not verify is not kept."""
     if shared == (identifier is not None):

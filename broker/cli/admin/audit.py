@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 from broker.cli import parse
-from broker.cli.client import seg
 from broker.cli.errors import CommandError, Usage
+from broker.cli.parse import seg
 from broker.cli.sentences import sentence
 from broker.cli.session import Cli, command
 
@@ -58,7 +58,7 @@ def list_(
         run_id=run,
         actor=actor,
     )
-    cli.out.items(items, {"at": "at", "what": lambda i: sentence(i), "execution": "execution_id"}, none="Nothing recorded.")
+    cli.out.items(items, {"at": "at", "what": sentence, "execution": "execution_id"}, none="Nothing recorded.")
 
 
 def export(

@@ -5,17 +5,18 @@ from typing import Annotated, Any
 import typer
 
 from broker.cli import parse
-from broker.cli.client import seg
 from broker.cli.errors import Usage
+from broker.cli.output import Columns
+from broker.cli.parse import seg
 from broker.cli.session import Cli, command
 
 Name = Annotated[str, typer.Argument(help="The connection's name.")]
 Config = Annotated[
     list[str] | None,
-    typer.Argument(metavar="KEY=VALUE…", help='Its configuration: spec.source=x.json tools=\'["zones-get"]\'.'),
+    typer.Argument(metavar="KEY=VALUE…", help="Its configuration: spec.source=x.json tools='[\"zones-get\"]'."),
 ]
 
-COLUMNS = {
+COLUMNS: Columns = {
     "name": "name",
     "connector": "connector",
     "status": "status",
@@ -44,7 +45,7 @@ def add_to(app: typer.Typer) -> None:
 
 def connectors(cli: Cli) -> None:
     """List the kinds of upstream this installation can reach."""
-    columns = {
+    columns: Columns = {
         "name": "name",
         "title": "title",
         "credentials": lambda c: [k["name"] for k in c["credential_kinds"]],
@@ -58,7 +59,9 @@ def create(
     name: Name,
     connector: Annotated[str, typer.Option("--connector", help="One of `keyreeve connectors`.")],
     config: Config = None,
-    default_grant: Annotated[bool, typer.Option("--read-for-everyone", help="Also grant everyone read access.")] = False,
+    default_grant: Annotated[
+        bool, typer.Option("--read-for-everyone", help="Also grant everyone read access.")
+    ] = False,
 ) -> None:
     """Make a connection and pin its description."""
     body: dict[str, Any] = {"name": name, "connector": connector, "config": parse.pairs(config or [])}
@@ -82,7 +85,9 @@ def update(
     name: Name,
     config: Config = None,
     remove: Annotated[list[str] | None, typer.Option("--unset", help="A member of the configuration to drop.")] = None,
-    version: Annotated[int | None, typer.Option("--version", min=1, help="Only if it is still at this version.")] = None,
+    version: Annotated[
+        int | None, typer.Option("--version", min=1, help="Only if it is still at this version.")
+    ] = None,
 ) -> None:
     """Change members of a connection's configuration; the others stay."""
     if not config and not remove:

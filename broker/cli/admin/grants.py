@@ -5,8 +5,9 @@ from typing import Annotated, Any
 import typer
 
 from broker.cli import parse
-from broker.cli.client import seg
 from broker.cli.errors import Usage
+from broker.cli.output import Columns
+from broker.cli.parse import seg
 from broker.cli.session import Cli, command
 
 
@@ -15,7 +16,7 @@ def _subject(grant: Any) -> str:
     return subject.get("identifier") or (f"group {subject['group']}" if subject.get("group") else "everyone")
 
 
-COLUMNS = {
+COLUMNS: Columns = {
     "id": "id",
     "who": _subject,
     "connection": "connection_name",
@@ -47,7 +48,9 @@ def create(
     ] = None,
     tool: Annotated[list[str] | None, typer.Option("--tool", help="Repeatable; none: all.")] = None,
     zone: Annotated[list[str] | None, typer.Option("--zone", help="A zone's id. Repeatable; none: all.")] = None,
-    account: Annotated[list[str] | None, typer.Option("--account", help="An upstream account's id. Repeatable.")] = None,
+    account: Annotated[
+        list[str] | None, typer.Option("--account", help="An upstream account's id. Repeatable.")
+    ] = None,
     shared: Annotated[bool, typer.Option("--shared", help="Through the tenant's shared account.")] = False,
     until: Annotated[str | None, typer.Option("--until", help="A time, or a span such as 2h or 7d.")] = None,
 ) -> None:

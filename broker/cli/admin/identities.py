@@ -4,8 +4,9 @@ from typing import Annotated, Any
 
 import typer
 
-from broker.cli.client import seg
 from broker.cli.errors import Usage
+from broker.cli.output import Columns
+from broker.cli.parse import seg
 from broker.cli.session import Cli, command
 
 Identifier = Annotated[str, typer.Argument(help="The tenant's own name for the identity.")]
@@ -13,7 +14,7 @@ Groups = Annotated[list[str] | None, typer.Option("--group", "-g", help="A group
 Email = Annotated[str | None, typer.Option("--email")]
 DisplayName = Annotated[str | None, typer.Option("--display-name")]
 
-COLUMNS = {
+COLUMNS: Columns = {
     "identifier": "identifier",
     "status": "status",
     "groups": "groups",
@@ -66,8 +67,12 @@ def update(
     display_name: DisplayName = None,
     group: Groups = None,
     no_groups: Annotated[bool, typer.Option("--no-groups", help="Take it out of every group.")] = False,
-    reactivate: Annotated[bool, typer.Option("--reactivate", help="Bring an offboarded one back, without what it lost.")] = False,
-    version: Annotated[int | None, typer.Option("--version", min=1, help="Only if it is still at this version.")] = None,
+    reactivate: Annotated[
+        bool, typer.Option("--reactivate", help="Bring an offboarded one back, without what it lost.")
+    ] = False,
+    version: Annotated[
+        int | None, typer.Option("--version", min=1, help="Only if it is still at this version.")
+    ] = None,
 ) -> None:
     """Change an identity; other groups count from the very next call on."""
     if group and no_groups:
@@ -96,8 +101,13 @@ def offboard(
         cli.out.json(told)
         return
     cli.out.say(f"{identifier} is out since {told['at']}. Report {told['report_id']}.")
-    cli.out.say(f"Ended: {len(told['sessions'])} sessions, {len(told['keys'])} keys, {len(told['connected_accounts'])} accounts.")
+    counts = {name: len(told[name]) for name in ("sessions", "keys", "connected_accounts")}
+    cli.out.say("Ended: {sessions} sessions, {keys} keys, {connected_accounts} accounts.".format(**counts))
     for account in told["connected_accounts"]:
         running = account["in_flight"]
-        ended = "none was running" if not running else f"{len(running)} running: {'ended' if account['drained'] else 'NOT ended yet'}"
+        ended = (
+            "none was running"
+            if not running
+            else f"{len(running)} running: {'ended' if account['drained'] else 'NOT ended yet'}"
+        )
         cli.out.say(f"  {account['connection_name']}: {ended}; the token itself is {account['upstream']} upstream")

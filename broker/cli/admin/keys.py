@@ -5,11 +5,12 @@ from typing import Annotated, Any
 import typer
 
 from broker.cli import parse
-from broker.cli.client import seg
 from broker.cli.errors import Usage
+from broker.cli.output import Columns
+from broker.cli.parse import seg
 from broker.cli.session import Cli, command
 
-COLUMNS = {
+COLUMNS: Columns = {
     "id": "id",
     "kind": "kind",
     "name": "name",
@@ -22,7 +23,9 @@ COLUMNS = {
 
 def add_to(app: typer.Typer) -> None:
     """Registers the commands."""
-    group = typer.Typer(help="Operator keys for people and programs that administer; agent keys for agents.", no_args_is_help=True)
+    group = typer.Typer(
+        help="Operator keys for people and programs that administer; agent keys for agents.", no_args_is_help=True
+    )
     for name, function in (("create", create), ("list", list_), ("revoke", revoke)):
         command(group, name)(function)
     app.add_typer(group, name="keys")
@@ -36,7 +39,9 @@ def create(
     identifier: Annotated[
         list[str] | None, typer.Option("--identifier", "-i", help="Agent: whom it may act for; `*`: all. Repeatable.")
     ] = None,
-    tenants: Annotated[list[str] | None, typer.Option("--in-tenant", help="Agent: where it may act. Repeatable.")] = None,
+    tenants: Annotated[
+        list[str] | None, typer.Option("--in-tenant", help="Agent: where it may act. Repeatable.")
+    ] = None,
     until: Annotated[str | None, typer.Option("--until", help="A time, or a span such as 90d.")] = None,
 ) -> None:
     """Mint a key, within your own authority and lifetime. It is shown this once."""
@@ -65,7 +70,9 @@ def list_(cli: Cli, kind: Annotated[str | None, typer.Option("--kind", help="ope
 def revoke(
     cli: Cli,
     key_id: Annotated[str, typer.Argument(help="The key's id.")],
-    keep_minted: Annotated[bool, typer.Option("--keep-minted", help="Let what it minted live on: to replace a key.")] = False,
+    keep_minted: Annotated[
+        bool, typer.Option("--keep-minted", help="Let what it minted live on: to replace a key.")
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
     """Revoke a key, and all that was minted from it."""

@@ -4,10 +4,11 @@ from typing import Annotated, Any
 
 import typer
 
-from broker.cli.client import seg
+from broker.cli.output import Columns
+from broker.cli.parse import seg
 from broker.cli.session import Cli, command
 
-COLUMNS = {
+COLUMNS: Columns = {
     "id": "id",
     "identifier": "identifier",
     "connections": lambda s: "all" if s["connections"] is None else s["connections"],
@@ -29,7 +30,9 @@ def add_to(app: typer.Typer) -> None:
 def create(
     cli: Cli,
     identifier: Annotated[str | None, typer.Argument(help="For which identity; a session mints for its own.")] = None,
-    connection: Annotated[list[str] | None, typer.Option("--connection", "-c", help="Only this one. Repeatable.")] = None,
+    connection: Annotated[
+        list[str] | None, typer.Option("--connection", "-c", help="Only this one. Repeatable.")
+    ] = None,
     access: Annotated[str | None, typer.Option("--access", help="At most read, write or destructive.")] = None,
     ttl: Annotated[int | None, typer.Option("--ttl", min=60, max=86400, help="Seconds to live; default 900.")] = None,
 ) -> None:

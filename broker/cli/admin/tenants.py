@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from broker.cli.output import Columns
 from broker.cli.session import Cli, command
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def list_(cli: Cli) -> None:
     """List the tenants. Reads the data directory's database: the API has no such call."""
     from broker.cli.database import run_with_storage
 
-    columns = {"name": "name", "status": "status", "since": "created_at", "id": "id"}
+    columns: Columns = {"name": "name", "status": "status", "since": "created_at", "id": "id"}
     cli.out.items(run_with_storage(cli, _read), columns, none="No tenants yet.")
 
 
@@ -43,7 +44,7 @@ async def _read(_: "Settings", storage: "Storage") -> list[dict[str, Any]]:
 
     from broker.identity.tables import tenants
 
-    engine = create_async_engine(storage.url)
+    engine = create_async_engine(storage.app.url(), **storage.app.engine_arguments())
     try:
         async with engine.connect() as connection:
             statement = select(tenants.c.id, tenants.c.name, tenants.c.status, tenants.c.created_at)

@@ -59,6 +59,9 @@ class Child:
     def __init__(self, name: str, argv: list[str], log: Path) -> None:
         self._name = name
         self._log = log
+        # Tied to this process: not even its being killed leaves the demo's processes behind.
+        from broker.db.embedded.users import tied_to_parent
+
         with log.open("wb") as file:
             self._process = subprocess.Popen(  # noqa: S603 - our own programs
                 argv,
@@ -67,6 +70,7 @@ class Child:
                 stderr=file,
                 env=_clean_environment(),
                 start_new_session=True,
+                preexec_fn=tied_to_parent(signal.SIGTERM),  # noqa: PLW1509 - no other thread runs yet
             )
 
     def ready(self) -> dict[str, Any]:
@@ -188,4 +192,3 @@ def fingerprint_of(credential: str) -> str:
     import hashlib
 
     return hashlib.sha256(credential.encode()).hexdigest()[:16]
-

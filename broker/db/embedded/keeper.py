@@ -6,7 +6,6 @@ one user, serving as another, and neither can read the other's files. Started as
 
 import asyncio
 import contextlib
-import os
 import signal
 import subprocess
 import sys
@@ -195,12 +194,10 @@ class Keeper:
                     self._note_end(running, status)
 
     async def _still(self) -> None:
-        """One look's pause. Raises what the database gave up with; reaps strangers where this is process 1."""
+        """One look's pause. Raises what the database gave up with."""
         await asyncio.sleep(_LOOK)
         if self._database is not None and (error := self._database.gave_up()) is not None:
             raise error if isinstance(error, EmbeddedError) else EmbeddedError(repr(error)[:500]) from error
-        if os.getpid() == 1:
-            self._reap_strangers()
 
     def _note_end(self, running: _Running, status: int) -> None:
         quick = time.monotonic() - running.since < _STEADY
@@ -237,19 +234,6 @@ class Keeper:
             if running.popen is not None:
                 await asyncio.to_thread(running.popen.wait)
         self._running = []
-
-    def _reap_strangers(self) -> None:
-        """As process 1 of a container, orphans become our children (a killed PostgreSQL's helpers, say)."""
-        own = {running.popen.pid for running in self._running if running.popen is not None}
-        own.add(self._database.pid or 0 if self._database is not None else 0)
-        while True:
-            try:
-                ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-            except ChildProcessError:
-                return
-            if ended is None or ended.si_pid in own:
-                return
-            os.waitpid(ended.si_pid, os.WNOHANG)
 
 
 def _status(running: _Running) -> int | None:

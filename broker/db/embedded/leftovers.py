@@ -27,11 +27,10 @@ def _serves(pid: int, folder_fd: int) -> bool:
     if platform.system() == "Linux":
         try:
             there = Path(f"/proc/{pid}/cwd").stat()
-            command = Path(f"/proc/{pid}/comm").read_text().strip()
         except OSError:
             return False
         here = os.fstat(folder_fd)
-        return (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino) and command == "postgres"
+        return (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino) and _command(pid) == "postgres"
     shown = subprocess.run(  # noqa: S603 - fixed arguments
         ["/bin/ps", "-o", "command=", "-p", str(pid)], capture_output=True, text=True, timeout=10, check=False
     )
@@ -94,3 +93,25 @@ def remove_socket_folder(socket_dir: str, owners: frozenset[int]) -> None:
         return
     if stat.S_ISDIR(found.st_mode) and found.st_uid in owners:
         shutil.rmtree(path, ignore_errors=True)
+
+
+def reap_inherited(own: int | None) -> None:
+    """As process 1 of a container: reaps what a killed PostgreSQL (`own` is the one running now) left us as children.
+
+    Only ended processes named `postgres` are taken; other children's ends belong to whoever started those.
+    """
+    while os.getpid() == 1:
+        try:
+            ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            return
+        if ended is None or ended.si_pid == own or _command(ended.si_pid) != "postgres":
+            return
+        os.waitpid(ended.si_pid, os.WNOHANG)
+
+
+def _command(pid: int) -> str | None:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return None

@@ -206,6 +206,7 @@ class EmbeddedPostgres:
         while True:
             await asyncio.sleep(_LOOK)
             process = self._process
+            leftovers.reap_inherited(process.pid if process is not None else None)
             status = process.poll() if process is not None else None
             if process is not None and status is None:
                 continue

@@ -5,22 +5,24 @@ a client that hangs up, so that an abandoned call is cancelled upstream and sett
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import structlog
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.responses import Response
 
-from broker.endpoints.rest.deps import ServicesDep, asked_of, services_of
+from broker.endpoints.rest.bounds import Application, Receive, Scope, Send
+from broker.endpoints.rest.deps import ServicesDep, asked_of
 from broker.endpoints.rest.problems import documented, from_validation, problem_response
 from broker.errors import Problem, invalid
 from broker.identity.authenticate import parse_bearer
 from broker.ids import parse_id
 from broker.tools.request import ExecuteRequest, connection_of
 
-_log = structlog.get_logger(__name__)
+if TYPE_CHECKING:
+    from broker.services import Services
+
+EXECUTE_PATH = "/v1/tools/execute"
 
 Name = Annotated[str, Field(min_length=1, max_length=60)]
 Identifier = Annotated[str, Field(min_length=1, max_length=200)]
@@ -104,9 +106,6 @@ def parse_execute(raw: bytes, default_deadline: float) -> ExecuteRequest:
 
 _FIELDS = [f.alias or name for name, f in ExecuteBody.model_fields.items()]
 
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-
-
 async def _cancel_when_gone(receive: Receive, task: "asyncio.Task[Any]") -> None:
     """Cancels `task` when the client hangs up."""
     while True:
@@ -116,37 +115,55 @@ async def _cancel_when_gone(receive: Receive, task: "asyncio.Task[Any]") -> None
             return
 
 
-async def execute(request: Request) -> Response:
-    """`POST /v1/tools/execute`."""
-    services = services_of(request)
-    try:
-        token = parse_bearer(request.headers.get("authorization"))
-        wanted = parse_execute(await request.body(), services.settings.limits.call_seconds)
-        asked = asked_of(request, connection=connection_of(wanted.tool_name), identifier=wanted.identifier)
-        asked.run_id, asked.agent = wanted.run_id, wanted.agent
-    except Problem as problem:
-        services.metrics.refused(problem.code)
-        return problem_response(problem)
-    running = asyncio.ensure_future(services.tools.execute(token, asked, wanted))
-    watch = asyncio.ensure_future(_cancel_when_gone(request.receive, running))
-    try:
-        result = await running
-    except Problem as problem:
+class HotRoute:
+    """`POST /v1/tools/execute`, answered before the framework's own layers; every other request goes on to `app`.
+
+    Those layers (five middlewares, a linear search through the routes, dependency injection) cost more than the whole
+    parsing and deciding of a call.
+    """
+
+    def __init__(self, services: "Services", app: Application) -> None:
+        self._services = services
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] == EXECUTE_PATH and scope["method"] == "POST":
+            await (await self._execute(Request(scope, receive)))(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+    async def _execute(self, request: Request) -> Response:
+        services = self._services
+        try:
+            token = parse_bearer(request.headers.get("authorization"))
+            wanted = parse_execute(await request.body(), services.settings.limits.call_seconds)
+            asked = asked_of(request, connection=connection_of(wanted.tool_name), identifier=wanted.identifier)
+            asked.run_id, asked.agent = wanted.run_id, wanted.agent
+        except Problem as problem:
+            return self._refused(problem)
+        running = asyncio.ensure_future(services.tools.execute(token, asked, wanted))
+        watch = asyncio.ensure_future(_cancel_when_gone(request.receive, running))
+        try:
+            result = await running
+        except Problem as problem:
+            return self._refused(problem)
+        except asyncio.CancelledError:
+            here = asyncio.current_task()
+            if here is not None and here.cancelling():
+                running.cancel()
+                raise
+            # The client is gone: nobody reads this, but the server wants an answer to drop.
+            return Response(status_code=499)
+        finally:
+            watch.cancel()
+        body = result.encode(as_content=wanted.as_content, connection_name=wanted.connection)
+        return Response(body, media_type="application/json", headers={"Cache-Control": "no-store"})
+
+    def _refused(self, problem: Problem) -> Response:
         if problem.kind.status == 401:
-            services.metrics.auth_failed(problem.code)
-        services.metrics.refused(problem.code)
+            self._services.metrics.auth_failed(problem.code)
+        self._services.metrics.refused(problem.code)
         return problem_response(problem)
-    except asyncio.CancelledError:
-        here = asyncio.current_task()
-        if here is not None and here.cancelling():
-            running.cancel()
-            raise
-        # The client is gone: nobody reads this, but the server wants an answer to drop.
-        return Response(status_code=499)
-    finally:
-        watch.cancel()
-    body = result.encode(as_content=wanted.as_content, connection_name=wanted.connection)
-    return Response(body, media_type="application/json", headers={"Cache-Control": "no-store"})
 
 
 router = APIRouter(tags=["tools"])

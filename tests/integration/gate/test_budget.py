@@ -29,6 +29,7 @@ async def test_three_processes_saturating_one_principal_stay_within_every_window
     upstream = Upstream(limit=60, window=3)
     priya = await world.person("priya")
     arrivals: list[float] = []
+    refused: set[str] = set()
 
     async def reply(_: Prepared) -> Answer:
         arrivals.append(monotonic())
@@ -43,18 +44,17 @@ async def test_three_processes_saturating_one_principal_stay_within_every_window
             try:
                 await node.gate.perform(await world.call(priya, upstream), upstream.prepared())
             except Problem as problem:
-                assert problem.code == "budget_exhausted"
+                refused.add(problem.code)
                 await asyncio.sleep(0.05)
 
     await asyncio.gather(*(saturate(node) for node in nodes for _ in range(3)))
+    assert refused == {"budget_exhausted"}
     assert most_in_any(arrivals, 3) <= 60
     # A bucket is a second wide: of each 4 s one goes unused, in a window of 3; of 300 s it is one in 301.
     assert len(arrivals) >= 120
 
 
-async def test_waiting_callers_get_the_slots_as_they_free_in_the_order_they_came(
-    world: World, node: Node
-) -> None:
+async def test_waiting_callers_get_the_slots_as_they_free_in_the_order_they_came(world: World, node: Node) -> None:
     upstream = Upstream(limit=2, window=1)
     priya = await world.person("priya")
     order: list[str] = []

@@ -50,11 +50,11 @@ async def test_60_revocations_under_hammering_let_nothing_out_unnamed(
     unaccounted = []
     for round_ in range(60):
         person = await world.person(f"p{round_}")
-        stop = False
+        stop = asyncio.Event()
 
-        async def hammer(node: Node, person: Any = person) -> None:
+        async def hammer(node: Node, person: Any = person, stop: asyncio.Event = stop) -> None:
             nonlocal serial
-            while not stop:
+            while not stop.is_set():
                 try:
                     call = await world.call(person, upstream)
                 except Problem:
@@ -80,7 +80,7 @@ async def test_60_revocations_under_hammering_let_nothing_out_unnamed(
         returned = monotonic()
         named = set(done.in_flight)
         await asyncio.sleep(0.03)
-        stop = True
+        stop.set()
         await asyncio.gather(*tasks)
         unaccounted += [e for at, e in sent if at > returned and e not in named]
         sent.clear()

@@ -97,7 +97,9 @@ class Node:
         self.info = NodeInfo("test", new_id())
         clock = SystemClock()
         self.clock = clock
-        self.trail = AuditTrail(vault_=self.vault_, db=self.db, node="test", boot=self.info.boot, clock=clock, metrics=Metrics())
+        self.trail = AuditTrail(
+            vault_=self.vault_, db=self.db, node="test", boot=self.info.boot, clock=clock, metrics=Metrics()
+        )
         self.in_flight = InFlight(
             per_tenant=self.limits.in_flight_per_tenant, per_identity=self.limits.in_flight_per_identity
         )
@@ -171,8 +173,8 @@ class World:
             )
             await conn.execute(
                 text(
-                    "insert into broker.grants (tenant_id, id, subject_kind, connection_id, access, created_by, created_at)"
-                    " values (:t, :id, 'everyone', :c, 'write', 'test', :now)"
+                    "insert into broker.grants"
+                    " (tenant_id, id, subject_kind, connection_id, access, created_by, created_at) values (:t, :id, 'everyone', :c, 'write', 'test', :now)"
                 ),
                 {"t": self.tenant_id, "id": new_id(), "c": self.connection_id, "now": now},
             )
@@ -191,7 +193,8 @@ class World:
             await self.vault_.put_credential(conn, binding, secret.encode(), now)
             await conn.execute(
                 text(
-                    "insert into broker.accounts (tenant_id, id, connection_id, identity_id, status, kind, credential_id,"
+                    "insert into broker.accounts"
+                    " (tenant_id, id, connection_id, identity_id, status, kind, credential_id,"
                     " principal, principal_key, created_at)"
                     " values (:t, :a, :c, :i, 'active', 'api_token', :k, 'user:1', :p, :now)"
                 ),
@@ -242,7 +245,11 @@ class World:
         return await self.authenticator.resolve(parse(token), asked, SystemClock().now())
 
     async def call(self, person: Person, upstream: Upstream, **more: Any) -> CallRequest:
-        token, identifier, tenant = more.pop("token", person.token), more.pop("identifier", None), more.pop("tenant", None)
+        token, identifier, tenant = (
+            more.pop("token", person.token),
+            more.pop("identifier", None),
+            more.pop("tenant", None),
+        )
         resolved = await self.resolve(token, identifier, tenant)
 
         async def reload() -> Resolved:
