@@ -55,6 +55,7 @@ from broker.policy.grants import Grants
 from broker.services import Services
 from broker.settings import Settings
 from broker.tools.execute import ToolRunner
+from broker.tools.explaining import Explaining
 from broker.tools.hints import Hints
 from broker.tools.listing import Listing
 from connectors.egress import EgressPolicy
@@ -256,6 +257,7 @@ def _services(
             clock=clock,
         ),
         listing=Listing(authenticator=authenticator, views=views, clock=clock),
+        explaining=Explaining(authenticator=authenticator, views=views, clock=clock),
         gate=calls.gate,
         trail=trail,
         audit=AuditQuery(db, reach),
@@ -295,5 +297,3 @@ def _jobs(settings: Settings, parts: Sealed, calls: Calls) -> Runner:
             in_flight=calls.in_flight.__len__,
         ),
     )
-
-

@@ -24,6 +24,7 @@ from broker.metrics import Metrics
 from broker.policy.grants import Grants
 from broker.settings import Settings
 from broker.tools.execute import ToolRunner
+from broker.tools.explaining import Explaining
 from broker.tools.listing import Listing
 
 
@@ -38,6 +39,7 @@ class Services:
     authenticator: Authenticator
     tools: ToolRunner
     listing: Listing
+    explaining: Explaining
     gate: Gate
     trail: AuditTrail
     audit: AuditQuery

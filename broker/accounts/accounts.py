@@ -124,13 +124,14 @@ class Accounts:
 
     async def verify(self, caller: Caller, account_id: str) -> dict[str, Any]:
         """Asks the upstream again about the credential in use; forgets what refusals had taught about it."""
-        require(caller, "accounts.deposit")
+        require(caller, "accounts.verify")
         async with self._db.tenant(caller.tenant_id) as conn:
             row = await self._row(conn, caller, account_id)
             connection = await self._connection(conn, caller.tenant_id, row.connection_name)
         if row.status != "active":
             raise Problem("needs_reauth", f"the account is {row.status}", hint="deposit a credential again")
-        upstream = await self._deposit.reverify(caller, connection, row.id, row.kind)
+        public = {} if row.upstream_account_id is None else {"account_id": row.upstream_account_id}
+        upstream = await self._deposit.reverify(caller, connection, row.id, row.kind, public)
         if upstream.principal != row.principal:
             raise Problem("principal_changed", "the upstream now names another principal for this credential")
         permissions = upstream.permissions
@@ -182,9 +183,7 @@ class Accounts:
         return Connection(row.id, row.name, row.connector, row.version, row.status)
 
     @staticmethod
-    async def _owner(
-        conn: AsyncConnection, tenant_id: UUID, identifier: str | None, label: str | None
-    ) -> Owner:
+    async def _owner(conn: AsyncConnection, tenant_id: UUID, identifier: str | None, label: str | None) -> Owner:
         if identifier is None:
             return Owner(None, None, label)
         statement = select(identities.c.id, identities.c.status).where(
@@ -212,8 +211,7 @@ def _select(caller: Caller) -> Any:
         .select_from(accounts)
         .join(
             connections,
-            (connections.c.tenant_id == accounts.c.tenant_id)
-            & (connections.c.id == accounts.c.connection_id),
+            (connections.c.tenant_id == accounts.c.tenant_id) & (connections.c.id == accounts.c.connection_id),
         )
         .join(
             identities,
@@ -222,8 +220,7 @@ def _select(caller: Caller) -> Any:
         )
         .join(
             credentials,
-            (credentials.c.tenant_id == accounts.c.tenant_id)
-            & (credentials.c.id == accounts.c.credential_id),
+            (credentials.c.tenant_id == accounts.c.tenant_id) & (credentials.c.id == accounts.c.credential_id),
             isouter=True,
         )
         .where(accounts.c.tenant_id == caller.tenant_id)

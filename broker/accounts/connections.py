@@ -82,9 +82,7 @@ class Connections:
         checked = self._check(caller, connector, config)
         async with self._db.tenant(caller.tenant_id) as conn:
             if await _find(conn, caller.tenant_id, name) is not None:
-                raise Problem(
-                    "already_exists", f"there is a connection {name!r} already", hint="PATCH changes it"
-                )
+                raise Problem("already_exists", f"there is a connection {name!r} already", hint="PATCH changes it")
         spec = await self._pin(checked)
         await self._tools_exist(name, checked, spec)
         connection_id = new_id()
@@ -107,9 +105,7 @@ class Connections:
                 told = f"there is a connection {name!r} already"
                 raise Problem("already_exists", told, hint="PATCH changes it") from None
             details = {"connector": connector, "origins": list(checked.origins), "spec_digest": spec}
-            await self._trail.change(
-                conn, caller, "connection.created", connection_name=name, details=details
-            )
+            await self._trail.change(conn, caller, "connection.created", connection_name=name, details=details)
             if default_grant is not None:
                 await grants.insert_default(conn, self._trail, caller, connection_id, name, self._clock.now())
             await revoke.policy_changed(conn, caller.tenant_id)
@@ -166,15 +162,11 @@ class Connections:
                 )
             )
             if changed.rowcount != 1:
-                raise Problem(
-                    "version_conflict", f"connection {name} was changed meanwhile", hint="read it again"
-                )
+                raise Problem("version_conflict", f"connection {name} was changed meanwhile", hint="read it again")
             if moved:
                 await _need_reauth(conn, caller.tenant_id, before.id)
             details = {"version": before.version + 1, "origins_changed": moved, "spec_digest": spec}
-            await self._trail.change(
-                conn, caller, "connection.changed", connection_name=name, details=details
-            )
+            await self._trail.change(conn, caller, "connection.changed", connection_name=name, details=details)
             await revoke.policy_changed(conn, caller.tenant_id)
         return await self.get(caller, name)
 
@@ -184,9 +176,7 @@ class Connections:
         async with self._db.tenant(caller.tenant_id) as conn:
             row = await _existing(conn, caller.tenant_id, name)
             details = {"reason": reason}
-            await self._trail.change(
-                conn, caller, "connection.deleted", connection_name=name, details=details
-            )
+            await self._trail.change(conn, caller, "connection.deleted", connection_name=name, details=details)
             revoked = await revoke.connection(conn, caller.tenant_id, row.id, reason, self._clock.now())
             await revoke.cancel(conn, revoked.open_calls)
         return {"revoked_at": revoked.at, "in_flight": [str(i) for i in revoked.in_flight]}
@@ -228,9 +218,7 @@ class Connections:
         async with self._db.tenant(caller.tenant_id) as conn:
             row = await _existing(conn, caller.tenant_id, name)
             if row.pending_spec_digest != digest:
-                raise Problem(
-                    "version_conflict", "that description is not the one waiting", hint="refresh and review"
-                )
+                raise Problem("version_conflict", "that description is not the one waiting", hint="refresh and review")
             values = {"spec_digest": digest, "pending_spec_digest": None, "pending_report": None}
             await self._set_spec(conn, caller, row, values, "connection.spec_accepted")
         return await self.get(caller, name)
@@ -248,9 +236,7 @@ class Connections:
             .values(version=row.version + 1, **values)
         )
         if changed.rowcount != 1:
-            raise Problem(
-                "version_conflict", f"connection {row.name} was changed meanwhile", hint="read it again"
-            )
+            raise Problem("version_conflict", f"connection {row.name} was changed meanwhile", hint="read it again")
         details = {
             "spec_digest": values.get("spec_digest") or values.get("pending_spec_digest"),
             "was": row.spec_digest,

@@ -108,11 +108,12 @@ class Deposit:
             raise
 
     async def reverify(
-        self, caller: Caller, connection: Connection, account_id: UUID, kind: str
+        self, caller: Caller, connection: Connection, account_id: UUID, kind: str, public: Mapping[str, Any]
     ) -> UpstreamIdentity:
-        """Asks the upstream again about a credential that is in use: its expiry and permissions."""
+        """Asks the upstream again about a credential that is in use: its expiry and permissions. `public` are the
+        credential's fields that are no secret, as far as they are known."""
         view = await self._views.connection(caller.tenant_id, connection)
-        return await self._ask(caller, connection, view, account_id, kind, {}, None)
+        return await self._ask(caller, connection, view, account_id, kind, public, None)
 
     async def _seal(
         self, caller: Caller, connection: Connection, view: View, owner: Owner, credential: Mapping[str, Any]
@@ -120,9 +121,7 @@ class Deposit:
         try:
             kind, plaintext, declared = view.connector.check_credential(credential)
         except InvalidInput as error:
-            fields = [
-                Field(f"credential.{f.path}" if f.path else "credential", f.problem) for f in error.fields
-            ]
+            fields = [Field(f"credential.{f.path}" if f.path else "credential", f.problem) for f in error.fields]
             raise Problem("invalid_input", str(error)[:1000], fields=fields, hint=error.hint) from None
         secret = Secret(plaintext)
         account_id, credential_id, now = new_id(), new_id(), self._clock.now()
@@ -267,17 +266,13 @@ class Deposit:
             )
         return kept
 
-    def _known(
-        self, tenant_id: UUID, view: View, pending: _Pending, upstream: UpstreamIdentity
-    ) -> dict[str, Any]:
+    def _known(self, tenant_id: UUID, view: View, pending: _Pending, upstream: UpstreamIdentity) -> dict[str, Any]:
         permissions = upstream.permissions
         if permissions is None or permissions.source == "unknown":
             permissions = declared_permissions(pending.declared)
         return {
             "principal": upstream.principal,
-            "principal_key": self._principals.key(
-                view.connector, view.origins[0], tenant_id, upstream.principal
-            ),
+            "principal_key": self._principals.key(view.connector, view.origins[0], tenant_id, upstream.principal),
             "upstream_display": upstream.display[:200],
             "upstream_account_id": upstream.account_id,
             "upstream_token_id": upstream.token_id,
@@ -303,9 +298,7 @@ class Deposit:
             .order_by(credentials.c.version.desc())
             .limit(1)
         )
-        binding = CredentialBinding(
-            tenant_id, before.id, credential_id, (latest or 0) + 1, pending.kind, view.origins
-        )
+        binding = CredentialBinding(tenant_id, before.id, credential_id, (latest or 0) + 1, pending.kind, view.origins)
         await self._vault.put_credential(conn, binding, pending.secret, now)
         await conn.execute(
             update(accounts)
@@ -362,15 +355,11 @@ async def _still_wanted(conn: AsyncConnection, tenant_id: UUID, connection: Conn
         )
     )
     if version != connection.version:
-        raise Problem(
-            "version_conflict", f"connection {connection.name} was changed meanwhile", hint="deposit again"
-        )
+        raise Problem("version_conflict", f"connection {connection.name} was changed meanwhile", hint="deposit again")
     if owner.identity_id is None:
         return
     status = await conn.scalar(
-        select(identities.c.status).where(
-            identities.c.tenant_id == tenant_id, identities.c.id == owner.identity_id
-        )
+        select(identities.c.status).where(identities.c.tenant_id == tenant_id, identities.c.id == owner.identity_id)
     )
     if status != "active":
         raise Problem("identity_disabled", f"identity {owner.identifier!r} is disabled")
@@ -394,18 +383,14 @@ async def _current(conn: AsyncConnection, tenant_id: UUID, connection_id: UUID, 
     return (await conn.execute(statement)).one_or_none()
 
 
-async def _activate(
-    conn: AsyncConnection, tenant_id: UUID, account_id: UUID, known: Mapping[str, Any]
-) -> None:
+async def _activate(conn: AsyncConnection, tenant_id: UUID, account_id: UUID, known: Mapping[str, Any]) -> None:
     done = await conn.execute(
         update(accounts)
         .where(accounts.c.tenant_id == tenant_id, accounts.c.id == account_id, accounts.c.status == "pending")
         .values(status="active", version=accounts.c.version + 1, permissions_version=2, **known)
     )
     if done.rowcount != 1:
-        raise Problem(
-            "version_conflict", "the deposit took too long and was given up", hint="deposit it again"
-        )
+        raise Problem("version_conflict", "the deposit took too long and was given up", hint="deposit it again")
 
 
 async def _remove(conn: AsyncConnection, tenant_id: UUID, account_id: UUID) -> bool:
@@ -417,9 +402,7 @@ async def _remove(conn: AsyncConnection, tenant_id: UUID, account_id: UUID) -> b
     if gone.rowcount != 1:
         return False
     await conn.execute(
-        delete(credentials).where(
-            credentials.c.tenant_id == tenant_id, credentials.c.account_id == account_id
-        )
+        delete(credentials).where(credentials.c.tenant_id == tenant_id, credentials.c.account_id == account_id)
     )
     return True
 

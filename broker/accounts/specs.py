@@ -73,9 +73,7 @@ class Specs:
             return stored or await self._compile(raw, digest, source, now)
 
     async def _stored(self, digest: str) -> PinnedSpec | None:
-        statement = select(spec_blobs.c.operations, spec_blobs.c.fetched_at).where(
-            spec_blobs.c.digest == digest
-        )
+        statement = select(spec_blobs.c.operations, spec_blobs.c.fetched_at).where(spec_blobs.c.digest == digest)
         async with self._db.platform() as conn:
             row = (await conn.execute(statement)).one_or_none()
         return None if row is None else PinnedSpec(digest, row.operations, row.fetched_at)

@@ -123,9 +123,7 @@ class Views:
                 statement = select(spec_blobs.c.artifact).where(spec_blobs.c.digest == digest)
                 artifact = (await conn.execute(statement)).scalar_one_or_none()
             if artifact is None:
-                raise Problem(
-                    "unavailable", "the pinned description is missing from the database", fix="operator"
-                )
+                raise Problem("unavailable", "the pinned description is missing from the database", fix="operator")
             return await asyncio.to_thread(SpecIndex.load, bytes(artifact))
 
         return await self._specs.get(digest, make)
@@ -137,9 +135,7 @@ class Views:
         async with self._db.tenant(tenant_id) as conn:
             row = (await conn.execute(statement)).one_or_none()
         if row is None or row.version != connection.version:
-            raise Problem(
-                "version_conflict", f"connection {connection.name} has just changed; try again", fix="wait"
-            )
+            raise Problem("version_conflict", f"connection {connection.name} has just changed; try again", fix="wait")
         connector = catalog.get(connection.connector)
         return await self.compose(connection.name, connector, row.config, tuple(row.origins), row.spec_digest)
 

@@ -93,7 +93,7 @@ def files(data_dir: Path, environ: Mapping[str, str], now: float) -> Iterator[Fi
             "data", "fail", f"{data_dir}: {error.strerror}", "`keyreeve up` makes it; or name it with --data-dir"
         )
         return
-    if mode & (stat.S_IRWXO | stat.S_IWGRP):
+    if mode & (stat.S_IRGRP | stat.S_IWGRP | stat.S_IROTH | stat.S_IWOTH):  # passing through (x) is for who serves
         yield Finding("data", "warn", f"{data_dir} is open to others", f"chmod 700 {data_dir}")
     else:
         yield Finding("data", "ok", str(data_dir))

@@ -59,7 +59,7 @@ def read_page(page_size: int, token: str | None) -> PageRequest:
             raise ValueError(token[:10])
         at, row_id = orjson.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
         when = datetime.fromisoformat(at)
-        if when.tzinfo is None:
+        if when.tzinfo is None or not 1970 <= when.year < 9000:
             raise ValueError(at)
         return PageRequest(page_size, (when, UUID(row_id)))
     except (ValueError, TypeError, AttributeError, binascii.Error):

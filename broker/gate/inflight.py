@@ -111,8 +111,8 @@ class Drain:
         self._db = db
 
     async def wait(self, tenant_id: UUID, revoked: Revoked, seconds: float) -> bool:
-        """Whether every open call was settled within `seconds`. Call it after the revocation has committed."""
-        return not await self.open(revoked.open_calls, seconds)
+        """Whether the tenant's open calls were settled within `seconds`. Call it after the revocation has committed."""
+        return not await self.open([c for c in revoked.open_calls if c.tenant_id == tenant_id], seconds)
 
     async def open(self, calls: Sequence[OpenCall], seconds: float) -> frozenset[UUID]:
         """Waits at most `seconds` until the calls are settled; the ids of those still open."""

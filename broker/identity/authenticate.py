@@ -20,6 +20,7 @@ from broker.domain import (
     Restrictions,
 )
 from broker.errors import Problem
+from broker.identity.identities import unknown_identity
 from broker.identity.tokens import MalformedToken, ParsedToken, parse
 
 _RESOLVE = "select * from broker.resolve{v}($1, $2, $3, $4, $5)"
@@ -68,6 +69,15 @@ def parse_bearer(authorization: str | None) -> ParsedToken:
         raise Problem("unauthenticated", str(problem)) from None
 
 
+class UnknownIdentity(Exception):
+    """The look-up found no such identity: the caller may be told near names that it may know."""
+
+    def __init__(self, caller: Caller, identifier: str) -> None:
+        self.caller = caller
+        self.identifier = identifier
+        super().__init__("no such identity")
+
+
 class Authenticator:
     """Looks callers up. Holds no cache: a revoked token is refused by the very next request."""
 
@@ -85,7 +95,11 @@ class Authenticator:
             asked.identifier,
             asked.connection,
         )
-        return read(row, token.tenant_id, asked, now)
+        try:
+            return read(row, token.tenant_id, asked, now)
+        except UnknownIdentity as unknown:
+            async with self._db.tenant(unknown.caller.tenant_id) as conn:
+                raise await unknown_identity(conn, unknown.caller, unknown.identifier) from None
 
     async def usable_connections(self, caller: Caller) -> list[str]:
         """The names of at most 50 connections on which a grant applies to the caller's identity: for hints alone."""
@@ -112,9 +126,7 @@ def read(row: Any, home: UUID, asked: Asked, now: datetime) -> Resolved:
     """The pure half of `resolve`: one database row to a Resolved, or the refusal it amounts to."""
     status = row["status"]
     if status == "unauthenticated":
-        raise Problem(
-            "unauthenticated", "the key or token is unknown or was revoked", hint="ask for a new one"
-        )
+        raise Problem("unauthenticated", "the key or token is unknown or was revoked", hint="ask for a new one")
     if status == "session_expired":
         raise Problem("session_expired", "the session token or key has expired", hint="mint a new session")
     if status == "foreign_tenant":
@@ -122,10 +134,19 @@ def read(row: Any, home: UUID, asked: Asked, now: datetime) -> Resolved:
     bearer = _bearer(row, home)
     if row["tenant_status"] != "active":
         raise Problem("forbidden", f"tenant {row['tenant_name']} is {row['tenant_status']}")
-    identity = _identity(row, bearer, asked)
-    if identity is not None and bearer.kind == "operator" and not row["impersonation"]:
-        raise Problem("forbidden", "this tenant does not let operators act on behalf of identities")
-    caller = Caller(
+    _may_ask(row, bearer, asked)
+    if asked.identifier is not None and row["identity_id"] is None:
+        raise UnknownIdentity(_caller(row, bearer, None, asked, now), asked.identifier)
+    return Resolved(
+        _caller(row, bearer, _identity(row), asked, now),
+        tuple(_connection(c) for c in _array(row["connections"])),
+        tuple(_account(a) for a in _array(row["accounts"])),
+        tuple(_grant(g) for g in _array(row["grants"])),
+    )
+
+
+def _caller(row: Any, bearer: Bearer, identity: Identity | None, asked: Asked, now: datetime) -> Caller:
+    return Caller(
         tenant_id=row["tenant_id"],
         tenant_name=row["tenant_name"],
         policy_version=row["policy_version"],
@@ -136,12 +157,6 @@ def read(row: Any, home: UUID, asked: Asked, now: datetime) -> Resolved:
         agent=asked.agent,
         run_id=asked.run_id,
         now=now,
-    )
-    return Resolved(
-        caller,
-        tuple(_connection(c) for c in _array(row["connections"])),
-        tuple(_account(a) for a in _array(row["accounts"])),
-        tuple(_grant(g) for g in _array(row["grants"])),
     )
 
 
@@ -161,9 +176,7 @@ def _bearer(row: Any, home: UUID) -> Bearer:
         identifiers=None if row["identifiers"] is None else tuple(row["identifiers"]),
         tenants=None if row["tenants"] is None else tuple(row["tenants"]),
         identity_id=row["bearer_identity"],
-        restrictions=Restrictions(
-            None if connections is None else tuple(connections), row["restrict_access"]
-        ),
+        restrictions=Restrictions(None if connections is None else tuple(connections), row["restrict_access"]),
         expires_at=row["bearer_expires"],
     )
 
@@ -173,10 +186,10 @@ def may_act_for(bearer: Bearer, identifier: str) -> bool:
     return bearer.identifiers is not None and (identifier in bearer.identifiers or "*" in bearer.identifiers)
 
 
-def _identity(row: Any, bearer: Bearer, asked: Asked) -> Identity | None:
-    found = row["identity_id"] is not None
+def _may_ask(row: Any, bearer: Bearer, asked: Asked) -> None:
+    """Refuses a bearer that may not act for the identity it names. What it may not name, it learns nothing about."""
     if bearer.kind == "session":
-        if not found:
+        if row["identity_id"] is None:
             raise Problem("unauthenticated", "the session's identity no longer exists")
         if asked.identifier is not None and asked.identifier != row["identifier"]:
             raise Problem(
@@ -185,18 +198,23 @@ def _identity(row: Any, bearer: Bearer, asked: Asked) -> Identity | None:
                 hint="leave `identifier` out, or use an agent key that lists it",
             )
     elif asked.identifier is None:
-        return None
-    elif bearer.kind == "agent" and not may_act_for(bearer, asked.identifier):
-        # Said before existence is revealed: a key learns nothing of identifiers that it does not list.
-        raise Problem(
-            "forbidden",
-            "this agent key does not list that identifier",
-            hint="ask an admin for a key whose `identifiers` include it",
-        )
+        return
+    elif bearer.kind == "agent":
+        if not may_act_for(bearer, asked.identifier):
+            raise Problem(
+                "forbidden",
+                "this agent key does not list that identifier",
+                hint="ask an admin for a key whose `identifiers` include it",
+            )
     elif bearer.role == "auditor":
         raise Problem("forbidden", "an auditor never acts on behalf of an identity")
-    elif not found:
-        raise Problem("unknown_identity", f"no identity {asked.identifier!r} in this tenant")
+    elif not row["impersonation"]:
+        raise Problem("forbidden", "this tenant does not let operators act on behalf of identities")
+
+
+def _identity(row: Any) -> Identity | None:
+    if row["identity_id"] is None:
+        return None
     if row["identity_status"] != "active":
         raise Problem("identity_disabled", f"identity {row['identifier']!r} is disabled")
     return Identity(row["identity_id"], row["identifier"], tuple(row["groups"]), row["identity_status"])

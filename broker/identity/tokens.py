@@ -25,7 +25,7 @@ _TENANT, _SECRET, _CHECK = 22, 32, 6
 TOKEN_LENGTH = 7 + _TENANT + _SECRET + _CHECK
 
 
-class MalformedToken(ValueError):  # noqa: N818 - reads as what it is at the raise
+class MalformedToken(ValueError):
     """Not one of our tokens, or mistyped. The message never holds any part of it."""
 
 
@@ -67,11 +67,7 @@ def _check(text: str) -> str:
 
 def mint(kind: BearerKind, tenant_id: UUID) -> MintedToken:
     """A new token of `kind` whose home is `tenant_id`."""
-    body = (
-        _PREFIX[kind]
-        + _encode(tenant_id.int, _TENANT)
-        + "".join(secrets.choice(_DIGITS) for _ in range(_SECRET))
-    )
+    body = _PREFIX[kind] + _encode(tenant_id.int, _TENANT) + "".join(secrets.choice(_DIGITS) for _ in range(_SECRET))
     text = body + _check(body)
     return MintedToken(text, hashlib.sha256(text.encode("ascii")).digest())
 

@@ -15,9 +15,7 @@ from vault.store import Vault
 _log = structlog.get_logger(__name__)
 
 
-async def prepare(
-    db: Database, vault_: Vault, trail: AuditTrail, admin_key_path: Path, now: datetime
-) -> bool:
+async def prepare(db: Database, vault_: Vault, trail: AuditTrail, admin_key_path: Path, now: datetime) -> bool:
     """Makes what a fresh installation needs; returns whether it was the first start.
 
     The operator key is written (0600) before the transaction that makes it valid commits: a crash between the two

@@ -125,9 +125,7 @@ def listen(host: str, port: int) -> socket.socket:
         sock.bind((host, port))
     except OSError as error:
         sock.close()
-        raise CannotStart(
-            f"cannot listen on {host}:{port}: {error.strerror}", "choose another with --port"
-        ) from None
+        raise CannotStart(f"cannot listen on {host}:{port}: {error.strerror}", "choose another with --port") from None
     sock.listen(1024)
     sock.setblocking(False)  # noqa: FBT003 - its only parameter
     return sock

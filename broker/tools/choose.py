@@ -54,8 +54,7 @@ def _only(live: Sequence[Account], connection: Connection) -> Account:
     raise Problem(
         "ambiguous_account",
         f"{len(usable)} accounts on {connection.name} fit",
-        hint="name one as connected_account_id: "
-        + ", ".join(f"{a.id} ({a.label or 'no label'})" for a in usable[:5]),
+        hint="name one as connected_account_id: " + ", ".join(f"{a.id} ({a.label or 'no label'})" for a in usable[:5]),
         extra={"accounts": listed},
     )
 
@@ -74,4 +73,3 @@ def _usable(account: Account, connection: Connection) -> Account:
         f"the account on {connection.name} {what}",
         hint="deposit a credential again",
     )
-

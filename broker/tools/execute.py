@@ -111,18 +111,14 @@ class ToolRunner:
         name = request.connection
         if request.connection_name not in (None, name):
             told = f"must be {name!r}, the connection of the tool, or left out"
-            raise Problem(
-                "invalid_input", f"connection_name: {told}", fields=[Field("connection_name", told)]
-            )
+            raise Problem("invalid_input", f"connection_name: {told}", fields=[Field("connection_name", told)])
         connection = next((c for c in resolved.connections if c.name == name), None)
         if connection is None:
             raise await self._hints.unknown_connection(resolved, name)
         if connection.status != "active":
             raise Problem("forbidden", f"connection {name} is {connection.status}")
         tenant_id = resolved.caller.tenant_id
-        view = self._views.peek_connection(connection) or await self._views.connection(
-            tenant_id, connection
-        )
+        view = self._views.peek_connection(connection) or await self._views.connection(tenant_id, connection)
         prepared = self._prepare(request, view, resolved, connection)
         account = choose_account(
             connection,
@@ -130,14 +126,10 @@ class ToolRunner:
             resolved.grants,
             request.connected_account_id,
         )
-        permissions = self._views.peek_permissions(account) or await self._views.permissions(
-            tenant_id, account
-        )
+        permissions = self._views.peek_permissions(account) or await self._views.permissions(tenant_id, account)
         return _Chosen(resolved, connection, view, account, permissions, prepared)
 
-    def _prepare(
-        self, request: ExecuteRequest, view: View, resolved: Resolved, connection: Connection
-    ) -> Prepared:
+    def _prepare(self, request: ExecuteRequest, view: View, resolved: Resolved, connection: Connection) -> Prepared:
         tool = view.tool(request.tool_name)
         if tool is None:
             raise self._hints.unknown_tool(request.tool_name, view, resolved, connection)
@@ -155,9 +147,7 @@ class ToolRunner:
         except PayloadTooLarge as error:
             raise Problem("payload_too_large", str(error)) from None
         except InvalidInput as error:
-            fields = [
-                Field(f"tool_input.{f.path}" if f.path else "tool_input", f.problem) for f in error.fields
-            ]
+            fields = [Field(f"tool_input.{f.path}" if f.path else "tool_input", f.problem) for f in error.fields]
             raise Problem("invalid_input", str(error)[:1000], fields=fields, hint=error.hint) from None
         except EgressRefused as error:
             raise Problem("egress_refused", error.reason) from None
@@ -232,9 +222,7 @@ class ToolRunner:
         }
         return Result(execution_id, is_error=False, data=data, warnings=prepared.warnings)
 
-    async def _record(
-        self, resolved: Resolved, request: ExecuteRequest, execution_id: UUID, problem: Problem
-    ) -> None:
+    async def _record(self, resolved: Resolved, request: ExecuteRequest, execution_id: UUID, problem: Problem) -> None:
         facts = RefusalFacts(
             reason=problem.code,
             tool_name=request.tool_name,

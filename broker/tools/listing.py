@@ -57,9 +57,7 @@ class Listing:
         for connection in sorted(resolved.connections, key=lambda c: c.name):
             entries.extend(await self._connection(resolved, connection, now))
         if asked.connection is not None and not entries:
-            raise Problem(
-                "unknown_connection", f"no connection {asked.connection!r} that this identity may use"
-            )
+            raise Problem("unknown_connection", f"no connection {asked.connection!r} that this identity may use")
         return _page([e for e in entries if after is None or e.key > after], page_size)
 
     async def _connection(self, resolved: Resolved, connection: Connection, now: datetime) -> list[_Entry]:
@@ -86,9 +84,7 @@ class Listing:
         else:
             note = []
         try:
-            view = self._views.peek_connection(connection) or await self._views.connection(
-                tenant_id, connection
-            )
+            view = self._views.peek_connection(connection) or await self._views.connection(tenant_id, connection)
         except Problem as problem:
             return [_unavailable(connection, problem)]
         permissions = Permissions("unknown")
@@ -130,13 +126,9 @@ def _entry(connection: Connection, account: Account | None, tool: Tool, reach: R
         "schema_hash": tool.schema_hash,
         "definition": {
             "name": tool.name,
-            "description": tool.description
-            if tool.operation is not None
-            else f"{tool.description} {reach.sentence}",
+            "description": tool.description if tool.operation is not None else f"{tool.description} {reach.sentence}",
             "input_schema": tool.input_schema,
-            "annotations": dict(tool.annotations)
-            if tool.operation is not None
-            else _annotations(tool, reach),
+            "annotations": dict(tool.annotations) if tool.operation is not None else _annotations(tool, reach),
         },
     }
     return _Entry(tool.name, shown, None)

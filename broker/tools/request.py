@@ -40,9 +40,7 @@ class ExecuteRequest:
 def connection_of(tool_name: str) -> str:
     """The connection part of a tool's name. Raises Problem `invalid_input` where there is none."""
     if not TOOL_NAME.match(tool_name):
-        raise invalid(
-            "tool_name", "must be 1 to 60 of A-Z a-z 0-9 _ -", hint="use a name that list_scoped_tools gave"
-        )
+        raise invalid("tool_name", "must be 1 to 60 of A-Z a-z 0-9 _ -", hint="use a name that list_scoped_tools gave")
     name, underscore, rest = tool_name.partition("_")
     if not underscore or not rest or not CONNECTION_NAME.match(name):
         raise invalid(

@@ -119,9 +119,7 @@ def binary_block(media_type: str, content: bytes) -> dict[str, Any]:
 
 def writes_first(calls: Sequence[CallRecord], detail: str) -> str:
     """An error's text, beginning with the writes already made so that a model does not repeat them."""
-    made = [
-        f"{c.method} {c.path}" for c in calls if c.effect != "read" and c.sent and c.status and c.status < 400
-    ]
+    made = [f"{c.method} {c.path}" for c in calls if c.effect != "read" and c.sent and c.status and c.status < 400]
     if not made:
         return detail
     return f"Already done before this error: {'; '.join(made[:20])}. {detail}"

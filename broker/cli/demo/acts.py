@@ -157,7 +157,7 @@ def listing(world: World) -> Told:
         missing = [f"{u.get('name', u['connection_name'])}: {u['reason']}" for u in found["unavailable"]]
         told.add(
             line("GET", f"/v1/tools/scoped?identifier={who}"),
-            f"{len(names[who])} tools" + (f"; not available: {', '.join(missing)}" if missing else ", all available"),
+            f"tools: {len(names[who])}" + (f"; not available: {', '.join(missing)}" if missing else ", all available"),
         )
     must(TOOL in names[PRIYA] and TOOL in names[MARCO], f"{TOOL} is not listed for both")
     must(
@@ -216,7 +216,7 @@ def _whose(world: World, told: Told, seen: int, who: str, count: int) -> Told:
     must(len(entries) == count, f"{len(entries)} requests reached the simulator, not {count}")
     other = [e["path"] for e in entries if e["token_fingerprint"] != wanted]
     must(not other, f"these arrived with another token than {who}'s: {other}")
-    return told.add("at the simulator", f"{count} requests, every one with {who}'s own token (sha256 {wanted})")
+    return told.add("at the simulator", f"{count} arrived, every one with {who}'s own token (sha256 {wanted})")
 
 
 def token_lacks(world: World) -> Told:

@@ -120,6 +120,8 @@ class Stage:
 
     def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="keyreeve-demo-"))
+        # Started as root, serving and PostgreSQL are other users, who must be able to pass.
+        self.folder.chmod(0o711)
         self.data_dir = self.folder / "data"
         self._children: list[Child] = []
         self.simulator: Simulator

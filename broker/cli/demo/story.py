@@ -4,6 +4,7 @@ import signal
 import sys
 import time
 from dataclasses import dataclass
+from textwrap import wrap
 from typing import Any, Final, NoReturn
 
 import typer
@@ -35,8 +36,9 @@ class Teller:
         self.out.say(f"\n{self.number:2}. {title}")
         self.out.say(f"    {told.did}")
         for request, answer in told.exchanges:
-            self.out.say(f"      {request[:WIDTH]}")
-            self.out.say(f"      → {answer[:WIDTH]}")
+            self.out.say(f"      {request}")
+            for row in wrap(answer, WIDTH, initial_indent="      → ", subsequent_indent="        "):
+                self.out.say(row)
 
     def failed(self, title: str, why: str, log: str) -> None:
         """The act that did not go as it must."""

@@ -169,12 +169,8 @@ async def get_account(account_id: AccountId, caller: CallerDep, services: Servic
     return await services.accounts.get(caller, account_id)
 
 
-@router.post(
-    "/v1/connected_accounts/{account_id}:revoke", response_model=RevokedAccount, responses=documented()
-)
-async def revoke_account(
-    account_id: AccountId, body: RevokeAccount, caller: CallerDep, services: ServicesDep
-) -> Any:
+@router.post("/v1/connected_accounts/{account_id}:revoke", response_model=RevokedAccount, responses=documented())
+async def revoke_account(account_id: AccountId, body: RevokeAccount, caller: CallerDep, services: ServicesDep) -> Any:
     """Revokes an account: when this answers, nothing new is admitted with it."""
     return await services.accounts.revoke(
         caller, account_id, reason=body.reason, upstream=body.upstream, drain_seconds=body.drain_seconds

@@ -47,9 +47,7 @@ def accepted_hosts(public_url: str | None, host: str, port: int) -> frozenset[st
 class Bounds:
     """Host, size and time limits around `app`. Sizes in bytes, times in seconds."""
 
-    def __init__(
-        self, app: Application, *, hosts: frozenset[str], body: int, large_body: int, seconds: float
-    ) -> None:
+    def __init__(self, app: Application, *, hosts: frozenset[str], body: int, large_body: int, seconds: float) -> None:
         self._app = app
         self._hosts = hosts
         self._body = body

@@ -30,13 +30,9 @@ class NewConnection(BaseModel):
         },
     )
 
-    name: str = Field(
-        min_length=1, max_length=24, description="`^[a-z][a-z0-9-]{0,23}$`; tool names begin with it."
-    )
+    name: str = Field(min_length=1, max_length=24, description="`^[a-z][a-z0-9-]{0,23}$`; tool names begin with it.")
     connector: str = Field(min_length=1, max_length=60)
-    config: dict[str, Any] = Field(
-        default_factory=dict, description="After the connector; see `GET /v1/connectors`."
-    )
+    config: dict[str, Any] = Field(default_factory=dict, description="After the connector; see `GET /v1/connectors`.")
     default_grant: Literal["read"] | None = Field(None, description="Also grants everyone read access.")
 
 
@@ -122,9 +118,7 @@ async def list_connections(caller: CallerDep, services: ServicesDep, page: PageD
     return (await services.connections.list(caller, page)).wire()
 
 
-@router.get(
-    "/v1/connections/{name}", response_model=ConnectionOut, responses=documented("unknown_connection")
-)
+@router.get("/v1/connections/{name}", response_model=ConnectionOut, responses=documented("unknown_connection"))
 async def get_connection(name: Name, caller: CallerDep, services: ServicesDep) -> Any:
     """One connection."""
     return await services.connections.get(caller, name)
@@ -135,9 +129,7 @@ async def get_connection(name: Name, caller: CallerDep, services: ServicesDep) -
     response_model=ConnectionOut,
     responses=documented("unknown_connection", "version_conflict", "egress_refused", "upstream_unreachable"),
 )
-async def change_connection(
-    name: Name, body: ConnectionChange, caller: CallerDep, services: ServicesDep
-) -> Any:
+async def change_connection(name: Name, body: ConnectionChange, caller: CallerDep, services: ServicesDep) -> Any:
     """Replaces the configuration. A changed origin makes the connection's accounts `needs_reauth`."""
     return await services.connections.change(caller, name, config=body.config, version=body.version)
 

@@ -50,9 +50,7 @@ async def caller_of(request: Request) -> Caller:
     services = services_of(request)
     try:
         token = parse_bearer(request.headers.get("authorization"))
-        resolved = await services.authenticator.resolve(
-            token, asked_of(request, connection=""), services.clock.now()
-        )
+        resolved = await services.authenticator.resolve(token, asked_of(request, connection=""), services.clock.now())
     except Problem as problem:
         if problem.kind.status == 401:
             services.metrics.auth_failed(problem.code)

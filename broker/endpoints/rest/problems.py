@@ -104,11 +104,7 @@ def from_validation(errors: Sequence[Mapping[str, Any]], known: Sequence[str] = 
         path = ".".join(location)[:200] or "body"
         if error["type"] == "extra_forbidden":
             near = get_close_matches(location[-1][:100], known, n=1, cutoff=0.5)
-            told = (
-                f"is not a field here; did you mean `{near[0]}`?"
-                if near
-                else "is not a field here; leave it out"
-            )
+            told = f"is not a field here; did you mean `{near[0]}`?" if near else "is not a field here; leave it out"
             unknown.append(path)
             fields.append(Field(path, told))
         else:

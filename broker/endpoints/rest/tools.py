@@ -44,29 +44,21 @@ class ExecuteBody(BaseModel):
     )
 
     tool_name: Name = Field(description="A name that list_scoped_tools gave.")
-    tool_input: dict[str, Any] = Field(
-        default_factory=dict, description="The tool's input, after its input_schema."
-    )
+    tool_input: dict[str, Any] = Field(default_factory=dict, description="The tool's input, after its input_schema.")
     identifier: Identifier | None = Field(
         None, description="Whose accounts and grants; required unless a session calls."
     )
     connection_name: str | None = Field(None, max_length=24, description="Must be the tool's own connection.")
     connected_account_id: str | None = Field(None, min_length=36, max_length=36)
-    run_id: str | None = Field(
-        None, min_length=1, max_length=100, description="Groups the calls of one agent run."
-    )
+    run_id: str | None = Field(None, min_length=1, max_length=100, description="Groups the calls of one agent run.")
     agent: str | None = Field(
         None, min_length=1, max_length=100, description="The agent's claimed name, for the audit."
     )
-    intent: str | None = Field(
-        None, max_length=500, description="One sentence from the model, for the audit."
-    )
+    intent: str | None = Field(None, max_length=500, description="One sentence from the model, for the audit.")
     idempotency_key: str | None = Field(None, min_length=1, max_length=200)
     expected_schema_hash: str | None = Field(None, min_length=1, max_length=64)
     deadline_seconds: float | None = Field(None, ge=1, le=100, allow_inf_nan=False)
-    max_wait_seconds: float = Field(
-        0, ge=0, le=30, allow_inf_nan=False, description="How long to queue for budget."
-    )
+    max_wait_seconds: float = Field(0, ge=0, le=30, allow_inf_nan=False, description="How long to queue for budget.")
     dry_run: bool = False
     as_: Literal["data", "content"] = Field("data", alias="as")
 
@@ -105,6 +97,7 @@ def parse_execute(raw: bytes, default_deadline: float) -> ExecuteRequest:
 
 
 _FIELDS = [f.alias or name for name, f in ExecuteBody.model_fields.items()]
+
 
 async def _cancel_when_gone(receive: Receive, task: "asyncio.Task[Any]") -> None:
     """Cancels `task` when the client hangs up."""

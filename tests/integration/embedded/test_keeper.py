@@ -1,5 +1,5 @@
 """The keeper: order of starting and stopping, who gets which secret, restarts, and that nothing stays behind."""
-# ruff: noqa: ASYNC251 - nothing else runs on the loop meanwhile
+# ruff: noqa: ASYNC221, ASYNC251 - nothing else runs on the loop meanwhile
 
 import asyncio
 import contextlib

@@ -174,7 +174,8 @@ class World:
             await conn.execute(
                 text(
                     "insert into broker.grants"
-                    " (tenant_id, id, subject_kind, connection_id, access, created_by, created_at) values (:t, :id, 'everyone', :c, 'write', 'test', :now)"
+                    " (tenant_id, id, subject_kind, connection_id, access, created_by, created_at)"
+                    " values (:t, :id, 'everyone', :c, 'write', 'test', :now)"
                 ),
                 {"t": self.tenant_id, "id": new_id(), "c": self.connection_id, "now": now},
             )
