@@ -194,6 +194,7 @@ class Installed(Generic[U]):
         self.folder = Path(tempfile.mkdtemp(prefix="krv-e2e-"))
         self.folder.chmod(0o755)
         self._started: list[Any] = []
+        self._clients: list[Api] = []
         try:
             self.upstream = upstream(self.folder)
             self._started.append(self.upstream)
@@ -206,6 +207,7 @@ class Installed(Generic[U]):
             self._started.append(self.server)
             self.first_start_seconds = self.server.start()
             self.admin = self.server.api(self.server.admin_key)
+            self._clients = [self.admin]
         except BaseException:
             self.close()
             raise
@@ -237,6 +239,8 @@ class Installed(Generic[U]):
 
     def close(self) -> None:
         """Stops everything and removes the folder."""
+        for client in self._clients:
+            client.close()
         for part in reversed(self._started):
             part.stop()
         self._started.clear()

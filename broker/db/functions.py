@@ -49,9 +49,7 @@ def install(connection: Connection) -> bool:
 
     Runs as the owner, inside the migration's lock. EXECUTE goes to `keyreeve_app` alone.
     """
-    probe = text(
-        "select count(*) from pg_proc where proname = :name and pronamespace = 'broker'::regnamespace"
-    )
+    probe = text("select count(*) from pg_proc where proname = :name and pronamespace = 'broker'::regnamespace")
     if connection.execute(probe, {"name": f"resolve{suffix()}"}).scalar_one():
         return False
     run_script(connection, _source().replace("{v}", suffix()))

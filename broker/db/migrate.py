@@ -41,9 +41,7 @@ def _upgrade(connection: Connection) -> bool:
     connection.execute(text("select pg_advisory_lock(:k)"), {"k": _LOCK})
     connection.commit()
     try:
-        before = MigrationContext.configure(
-            connection, opts={"version_table_schema": "public"}
-        ).get_current_revision()
+        before = MigrationContext.configure(connection, opts={"version_table_schema": "public"}).get_current_revision()
         connection.commit()
         known = {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
         if before is not None and before not in known:

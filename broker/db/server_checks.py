@@ -22,7 +22,7 @@ _SKEW_WARN, _SKEW_FAIL = 2.0, 30.0
 """Seconds between the database's clock and this machine's: expiries are judged by both."""
 
 
-class DatabaseUrlRefused(ValueError):  # noqa: N818 - it is a refusal
+class DatabaseUrlRefused(ValueError):
     """A database URL that is malformed or would be unsafe. The message names the setting and never quotes the URL."""
 
 

@@ -43,10 +43,10 @@ class Ready:
 
 
 async def up(settings: Settings, *, json_ready: bool) -> int:
-    """Runs until SIGTERM or SIGINT; returns the process's exit code. Raises CannotStart with a sentence for people."""
+    """Runs until SIGTERM, SIGINT or SIGHUP; returns the process's exit code. Raises CannotStart with a sentence for people."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         loop.add_signal_handler(number, stop.set)
     serving = choose_serving()
     prepare_folder(settings.data_dir, serving)

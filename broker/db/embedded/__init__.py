@@ -5,8 +5,8 @@ as root, PostgreSQL runs as a user that cannot read the root key; what was ackno
 left behind by a killed parent is found and stopped by the next start. `README.md` tells how.
 """
 
-from broker.db.embedded.connection import ConnectionInfo, Handoff
+from broker.db.embedded.connection import ConnectionInfo
 from broker.db.embedded.errors import EmbeddedError
 from broker.db.embedded.server import EmbeddedPostgres
 
-__all__ = ["ConnectionInfo", "EmbeddedError", "EmbeddedPostgres", "Handoff"]
+__all__ = ["ConnectionInfo", "EmbeddedError", "EmbeddedPostgres"]

@@ -1,16 +1,11 @@
-"""Where the embedded server listens and with which passwords; and how that reaches the processes that need it."""
+"""Where the embedded server listens and with which passwords."""
 
-import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any, BinaryIO, Literal
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 from sqlalchemy import URL
 
 Role = Literal["owner", "app", "superuser"]
-
-HANDOFF_BYTES = 32 * 1024
-"""Below a pipe's capacity (64 KiB), so that writing one before its reader exists never blocks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,33 +53,3 @@ class ConnectionInfo:
     def for_serving(self) -> "ConnectionInfo":
         """The same address with the role `keyreeve_app` only: all that a serving process may hold."""
         return replace(self, superuser_password=None, owner_password=None)
-
-
-@dataclass(frozen=True, slots=True)
-class Handoff:
-    """What the keeper tells a child, once, as one JSON document on the child's standard input.
-
-    Standard input rather than the environment or the command line: nobody can read it from `/proc`, and it does not
-    pass on to grandchildren. `database` is None where the database is not the embedded one; `extra` carries other
-    secrets taken from the parent's environment.
-    """
-
-    database: ConnectionInfo | None
-    extra: Mapping[str, str] = field(default_factory=dict, repr=False)
-
-    def encode(self) -> bytes:
-        """The document. Raises `ValueError` above `HANDOFF_BYTES`."""
-        database = None if self.database is None else asdict(self.database)
-        document = json.dumps({"database": database, "extra": dict(self.extra)}).encode()
-        if len(document) > HANDOFF_BYTES:
-            raise ValueError(f"the hand-off is {len(document)} bytes; at most {HANDOFF_BYTES} fit")
-        return document
-
-    @classmethod
-    def read(cls, stream: BinaryIO) -> "Handoff":
-        """Reads the document up to its end (`sys.stdin.buffer` in a child). Raises `ValueError` when it is not one."""
-        document = json.loads(stream.read(HANDOFF_BYTES + 1))
-        if not isinstance(document, dict) or set(document) != {"database", "extra"}:
-            raise ValueError("standard input holds no hand-off from the keeper")
-        database = document["database"]
-        return cls(None if database is None else ConnectionInfo(**database), document["extra"])

@@ -7,8 +7,7 @@ EmbeddedError
 ├── DataDirInUse         another process serves this data directory
 ├── ForeignDataDir       the folder was made by another major version, or by something else
 ├── DiskFull             no room to start
-├── StartFailed          PostgreSQL ended before it was ready; carries its last words
-└── ChildFailed          a command that the keeper runs ended with an error, or ends again and again
+└── StartFailed          PostgreSQL ended before it was ready; carries its last words
 ```
 """
 
@@ -39,7 +38,3 @@ class DiskFull(EmbeddedError):
 
 class StartFailed(EmbeddedError):
     """PostgreSQL ended before it accepted connections."""
-
-
-class ChildFailed(EmbeddedError):
-    """A child process of the keeper ended with an error, or ended too often."""

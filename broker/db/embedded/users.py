@@ -5,12 +5,10 @@ import os
 import pwd
 import resource
 import signal
-import stat
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from broker.db.embedded.errors import NoSafeUser
@@ -130,30 +128,3 @@ def can_run(account: Account, argv: Sequence[str]) -> bool:
     except (OSError, subprocess.TimeoutExpired):
         return False
     return done.returncode == 0
-
-
-def hand_over(folder: Path, account: Account, *, skip: frozenset[str]) -> None:
-    """Gives `folder` and what is in it to `account`, but for the top-level names in `skip`.
-
-    The folder may already have been that user's, so nothing in it is trusted: links are not followed, files with
-    several names (hard links to somebody else's file) and anything but files and folders are left alone.
-    """
-    for path, folders, files, fd in os.fwalk(folder, follow_symlinks=False):
-        if Path(path) == folder:
-            folders[:] = [name for name in folders if name not in skip]
-        os.fchown(fd, account.uid, account.gid)
-        for name in files:
-            _give(name, fd, account)
-
-
-def _give(name: str, folder_fd: int, account: Account) -> None:
-    try:
-        fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder_fd)
-    except OSError:
-        return  # a link, a socket, or gone
-    try:
-        found = os.fstat(fd)
-        if stat.S_ISREG(found.st_mode) and found.st_nlink == 1:
-            os.fchown(fd, account.uid, account.gid)
-    finally:
-        os.close(fd)

@@ -13,7 +13,7 @@ router = APIRouter(tags=["policy"])
 
 
 class ExplainedOperation(BaseModel):
-    """The operation in question. `guarded`: it creates, rolls or returns secrets, so only a grant naming it covers it."""
+    """The operation in question. `guarded`: it makes or returns secrets, so only a grant naming it covers it."""
 
     id: str
     ref: str

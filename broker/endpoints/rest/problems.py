@@ -56,10 +56,14 @@ ALWAYS = (
 )
 
 
+FRAMEWORK = ("invalid_input", "unknown_field", "not_found", "method_not_allowed", "unsupported_media_type")
+"""What any request can meet before a handler sees it."""
+
+
 def documented(*codes: str) -> dict[int | str, dict[str, Any]]:
     """The `responses` of a route for its OpenAPI description: these codes and those every route can answer."""
     by_status: dict[int, list[str]] = {}
-    for code in (*ALWAYS, "invalid_input", "unknown_field", "not_found", "method_not_allowed", *codes):
+    for code in (*ALWAYS, *FRAMEWORK, *codes):
         names = by_status.setdefault(CODES[code].status, [])
         if code not in names:
             names.append(code)
