@@ -105,7 +105,9 @@ def test_the_database_asks_for_passwords_and_checks_its_pages() -> None:
     assert {"--data-checksums", "--auth-local=scram-sha-256", "--auth-host=reject"} <= set(arguments)
 
 
-@pytest.mark.parametrize(("service", "key"), [("broker", "DATABASE"), ("migrate", "DATABASE"), ("migrate", "DATABASE_OWNER")])
+@pytest.mark.parametrize(
+    ("service", "key"), [("broker", "DATABASE"), ("migrate", "DATABASE"), ("migrate", "DATABASE_OWNER")]
+)
 def test_the_database_urls_are_ones_we_take(service: str, key: str) -> None:
     url = compose()["services"][service]["environment"][f"KEYREEVE_{key}_URL"]
     parsed = parse_database_url(re.sub(r"\$\{\w+[^}]*\}", "0f" * 24, url))

@@ -121,6 +121,12 @@ def test_settings_named_exist(document: str) -> None:
 
 def test_a_newcomer_sees_what_it_is_and_the_commands_first() -> None:
     first_screen = "\n".join(body("README.md").splitlines()[:40])
-    for needed in ("make demo", "make test", "keyreeve up", "keyreeve connect cloudflare", "keyreeve call cloudflare_call"):
+    for needed in (
+        "make demo",
+        "make test",
+        "keyreeve up",
+        "keyreeve connect cloudflare",
+        "keyreeve call cloudflare_call",
+    ):
         assert needed in first_screen
     assert len(body("README.md").splitlines()) <= 200

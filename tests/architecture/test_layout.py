@@ -80,7 +80,9 @@ def test_every_folder_says_what_it_promises(top: str) -> None:
     assert silent == []
 
 
-@pytest.mark.parametrize("folder", ["broker", "broker/endpoints", "vault", "connectors", "migrations", "tests", "bench", "deploy"])
+@pytest.mark.parametrize(
+    "folder", ["broker", "broker/endpoints", "vault", "connectors", "migrations", "tests", "bench", "deploy"]
+)
 def test_the_folders_a_newcomer_opens_have_a_readme(folder: str) -> None:
     assert (ROOT / folder / "README.md").read_text(encoding="utf-8").startswith("# ")
 

@@ -67,5 +67,7 @@ def test_definer_functions_are_no_ones_to_call_by_default() -> None:
             continue
         for match in FUNCTION.finditer(text):
             if "security definer" in match[2].lower():
-                revoked = re.search(rf"revoke all on function [^;]*{re.escape(match[1])}\b[^;]* from public", text, re.DOTALL)
+                revoked = re.search(
+                    rf"revoke all on function [^;]*{re.escape(match[1])}\b[^;]* from public", text, re.DOTALL
+                )
                 assert revoked, f"{name}: {match[1]}"

@@ -1,10 +1,8 @@
 """deploy/roles.sql, run by psql on a PostgreSQL that has none of it, and then served from."""
 
-import os
 import secrets
 import subprocess
 from collections.abc import AsyncIterator, Callable
-from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -12,13 +10,12 @@ import pytest
 import pytest_asyncio
 
 from broker.clock import SystemClock
-from broker.db.embedded.binaries import find_binaries
 from broker.db.embedded.connection import ConnectionInfo
 from broker.db.embedded.testing import start_for_tests
 from broker.db.migrate import migrate
 from broker.db.server_checks import check_server
+from tests.integration.deploy.support import DEPLOY, tool
 
-SCRIPT = Path(__file__).resolve().parents[3] / "deploy/roles.sql"
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -37,18 +34,10 @@ async def bare(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Connec
 @pytest.fixture
 def run(bare: ConnectionInfo) -> Run:
     """Runs the script as the superuser, with these variables in the environment."""
-    superuser = bare.connect_kwargs("superuser")
 
     def psql(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        place = {"PGHOST": superuser["host"], "PGPORT": str(superuser["port"]), "PGUSER": superuser["user"]}
-        return subprocess.run(
-            [str(find_binaries(None).bin / "psql"), "-X", "-d", "postgres", *arguments, "-f", str(SCRIPT)],
-            env={"PATH": os.environ["PATH"], "PGPASSWORD": superuser["password"], **place, **environment},
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        script = str(DEPLOY / "roles.sql")
+        return tool(bare, "psql", "-X", "-d", "postgres", *arguments, "-f", script, **environment)
 
     return psql
 
@@ -95,7 +84,11 @@ async def test_a_migrated_database_serves_and_passes_every_check(bare: Connectio
     try:
         assert await check_server(app, SystemClock().now) == []
         assert await app.fetchval("select count(*) from broker.tenants") == 0
-        for statement in ("create table public.mine (x int)", "create schema mine", "create temporary table mine (x int)"):
+        for statement in (
+            "create table public.mine (x int)",
+            "create schema mine",
+            "create temporary table mine (x int)",
+        ):
             with pytest.raises(asyncpg.InsufficientPrivilegeError):
                 await app.execute(statement)
     finally:

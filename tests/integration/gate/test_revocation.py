@@ -12,6 +12,7 @@ import pytest_asyncio
 from sqlalchemy import text
 
 from broker.clock import SystemClock
+from broker.db import functions
 from broker.db.database import Database
 from broker.errors import Problem
 from broker.gate import revoke
@@ -226,3 +227,36 @@ async def test_a_policy_change_that_is_not_committed_yet_holds_admissions_up_but
         assert (caught.value.code, caught.value.retry_after, caught.value.sent) == ("unavailable", 1, False)
         assert monotonic() - started < 4
     assert (await node.gate.perform(call, upstream.prepared())).answer.status == 200
+
+
+@pytest.mark.parametrize("kind", ["account", "bearer", "identity", "connection", "tenant", "policy"])
+async def test_every_revocation_waits_for_an_admission_on_its_object_that_is_under_way(world: World, kind: str) -> None:
+    priya = await world.person("priya")
+    now = SystemClock().now()
+    objects = {"account": priya.account_id, "bearer": priya.bearer_id, "identity": priya.identity_id}
+    done = asyncio.Event()
+
+    async def take() -> None:
+        async with world.db.tenant(world.tenant_id) as conn:
+            match kind:
+                case "account":
+                    await revoke.account(conn, world.tenant_id, priya.account_id, "test", now)
+                case "bearer":
+                    await revoke.bearer(conn, world.tenant_id, priya.bearer_id, "test", now)
+                case "identity":
+                    await revoke.identity(conn, world.tenant_id, priya.identity_id, "test", now)
+                case "connection":
+                    await revoke.connection(conn, world.tenant_id, world.connection_id, "test", now)
+                case "tenant":
+                    await revoke.set_tenant_status(conn, world.tenant_id, "suspended", now)
+                case _:
+                    await revoke.policy_changed(conn, world.tenant_id)
+        done.set()
+
+    lock = functions.call("select broker.gate_lock{v}($1, $2, false)")
+    async with world.db.pool.acquire() as connection, connection.transaction():
+        await connection.execute(lock, kind if kind in objects else "tenant", objects.get(kind, world.tenant_id))
+        taking = asyncio.create_task(take())
+        await asyncio.sleep(0.15)
+        assert not done.is_set()
+    await taking
