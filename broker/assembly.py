@@ -232,15 +232,6 @@ def _services(
     def mcp_url(tenant: str) -> str:
         return f"{orders.base_url}/t/{tenant}/mcp"
 
-    deposit = Deposit(
-        db=db,
-        vault_=parts.vault_,
-        trail=trail,
-        maintenance=calls.maintenance,
-        principals=calls.principals,
-        views=views,
-        clock=clock,
-    )
     return Services(
         settings=orders.settings,
         clock=clock,
@@ -271,10 +262,23 @@ def _services(
         grants=Grants(db=db, trail=trail, policy_changed=revoke.policy_changed),
         offboarding=Offboarding(db=db, trail=trail, revocation=revoke, drain=calls.drain),
         connections=Connections(db=db, trail=trail, specs=specs, views=views, egress=egress, clock=clock),
-        accounts=Accounts(db=db, trail=trail, deposit=deposit, drain=calls.drain, clock=clock),
+        accounts=_accounts(parts, calls, views),
         budgets=Budgets(db),
         views=views,
     )
+
+
+def _accounts(parts: Sealed, calls: Calls, views: Views) -> Accounts:
+    deposit = Deposit(
+        db=parts.db,
+        vault_=parts.vault_,
+        trail=parts.trail,
+        maintenance=calls.maintenance,
+        principals=calls.principals,
+        views=views,
+        clock=parts.clock,
+    )
+    return Accounts(db=parts.db, trail=parts.trail, deposit=deposit, drain=calls.drain, clock=parts.clock)
 
 
 def _jobs(settings: Settings, parts: Sealed, calls: Calls) -> Runner:

@@ -68,7 +68,7 @@ class Field:
     problem: str
 
 
-class Problem(Exception):  # noqa: N818 - the wire's own word (RFC 9457)
+class Problem(Exception):
     """A refusal or failure with a stable code.
 
     `detail` says what happened, `hint` what to do next. `retry_after` is in whole seconds. `extra` adds the wire fields

@@ -80,11 +80,10 @@ def _file_values(folder: Path) -> type[Any]:
         def get(self) -> float:
             return float(self._value)
 
-        def set_exemplar(self, exemplar: Any) -> None:
-            """Not kept in files."""
+        def _no_exemplar(self, *_: Any) -> None:
+            """Exemplars are not kept in files."""
 
-        def get_exemplar(self) -> None:
-            """Not kept in files."""
+        set_exemplar = get_exemplar = _no_exemplar
 
         @classmethod
         def close_files(cls) -> None:

@@ -217,8 +217,6 @@ class HttpClient:
                 ) as response:
                     content = await _read(response, max_response_bytes)
                     return RawAnswer(response.status, _headers(response), content)
-        except EgressRefused:
-            raise
         except TimeoutError as exc:
             raise _timed_out(attempt) from exc
         except (aiohttp.ClientError, OSError, ValueError) as exc:

@@ -17,7 +17,7 @@ VaultError
 └── HardeningFailed             the operating system refused a process protection
 """
 
-# ruff: noqa: N818  (each name says what happened, and the tree says that all of them are errors)
+
 
 
 class VaultError(Exception):

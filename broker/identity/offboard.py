@@ -1,6 +1,7 @@
 """Offboarding: one act after which nothing is done in an identity's name any more, and the proof of it."""
 
 from typing import Any
+from uuid import UUID
 
 from broker.audit.trail import AuditTrail
 from broker.db.database import Database
@@ -9,7 +10,7 @@ from broker.errors import invalid
 from broker.identity import names
 from broker.identity.identities import existing
 from broker.identity.roles import require
-from broker.identity.taking import Drain, Revocation
+from broker.identity.taking import Drain, Revocation, RevokedAccount, RevokedIdentity
 
 
 class Offboarding:
@@ -50,38 +51,12 @@ class Offboarding:
         async with self._db.tenant(caller.tenant_id) as conn:
             row = await existing(conn, caller, identifier)
             gone = await self._revocation.identity(conn, caller.tenant_id, row.id, reason, caller.now)
-            executions = [str(execution) for execution in gone.in_flight]
             report_id = await self._trail.change(
-                conn,
-                caller,
-                "identity.offboarded",
-                identifier=identifier,
-                details={
-                    "reason": reason,
-                    "sessions": [str(i) for i in gone.sessions[:30]],
-                    "session_count": len(gone.sessions),
-                    "keys": [str(i) for i in gone.keys[:30]],
-                    "key_count": len(gone.keys),
-                    "accounts": [str(a.id) for a in gone.accounts[:30]],
-                    "account_count": len(gone.accounts),
-                    "in_flight": executions[:30],
-                },
+                conn, caller, "identity.offboarded", identifier=identifier, details=_report(gone, reason)
             )
             await self._revocation.cancel(conn, gone.open_calls)
         left = await self._drain.open(gone.open_calls, drain_seconds)
-        accounts = []
-        for account in gone.accounts:
-            calls = [call for call in gone.open_calls if call.account_id == account.id]
-            accounts.append(
-                {
-                    "id": str(account.id),
-                    "connection_name": account.connection_name,
-                    "revoked_at": account.revoked_at,
-                    "in_flight": sorted({str(call.execution_id) for call in calls}),
-                    "drained": not any(call.call_id in left for call in calls),
-                    "upstream": "kept",
-                }
-            )
+        accounts = [_account(account, gone, left) for account in gone.accounts]
         return {
             "identifier": identifier,
             "at": gone.at,
@@ -90,6 +65,32 @@ class Offboarding:
             "keys": [str(i) for i in gone.keys],
             "connected_accounts": accounts,
             # Also those on shared accounts, which stay connected.
-            "in_flight": executions,
+            "in_flight": [str(i) for i in gone.in_flight],
             "drained": not left,
         }
+
+
+def _report(gone: RevokedIdentity, reason: str) -> dict[str, Any]:
+    """What the audit keeps of it: every count, and the first ids of each kind."""
+    return {
+        "reason": reason,
+        "sessions": [str(i) for i in gone.sessions[:30]],
+        "session_count": len(gone.sessions),
+        "keys": [str(i) for i in gone.keys[:30]],
+        "key_count": len(gone.keys),
+        "accounts": [str(a.id) for a in gone.accounts[:30]],
+        "account_count": len(gone.accounts),
+        "in_flight": [str(i) for i in gone.in_flight][:30],
+    }
+
+
+def _account(account: RevokedAccount, gone: RevokedIdentity, left: frozenset[UUID]) -> dict[str, Any]:
+    calls = [call for call in gone.open_calls if call.account_id == account.id]
+    return {
+        "id": str(account.id),
+        "connection_name": account.connection_name,
+        "revoked_at": account.revoked_at,
+        "in_flight": sorted({str(call.execution_id) for call in calls}),
+        "drained": not any(call.call_id in left for call in calls),
+        "upstream": "kept",
+    }

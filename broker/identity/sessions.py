@@ -96,31 +96,19 @@ class Sessions:
                 caller,
                 caller.now,
                 identity_id=owner.id,
-                connections=None if narrowed.connections is None else list(narrowed.connections),
-                access=narrowed.access,
+                **_narrowed(narrowed),
                 client=None if caller.client is None else caller.client[:300],
                 expires_at=expires_at,
             )
-            details = {
-                "session_id": str(minted.id),
-                "connections": narrowed.connections,
-                "access": narrowed.access,
-            }
-            await self._trail.change(
-                conn,
-                caller,
-                "session.created",
-                identifier=identifier,
-                details={**details, "expires_at": expires_at.isoformat()},
-            )
+            details = {"session_id": str(minted.id), **_narrowed(narrowed), "expires_at": expires_at.isoformat()}
+            await self._trail.change(conn, caller, "session.created", identifier=identifier, details=details)
         return {
             "id": str(minted.id),
             "token": minted.token.text,
             "expires_at": minted.expires_at,
             "mcp_url": self._mcp_url(caller.tenant_name),
             "identifier": identifier,
-            "connections": None if narrowed.connections is None else list(narrowed.connections),
-            "access": narrowed.access,
+            **_narrowed(narrowed),
         }
 
     async def list(
@@ -272,3 +260,9 @@ def _shown(row: Any) -> dict[str, Any]:
         "expires_at": row.expires_at,
         "revoked_at": row.revoked_at,
     }
+
+
+def _narrowed(restrictions: Restrictions) -> dict[str, Any]:
+    """A bearer's restrictions as its row and its answer hold them."""
+    connections = restrictions.connections
+    return {"connections": None if connections is None else list(connections), "access": restrictions.access}

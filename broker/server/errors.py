@@ -1,7 +1,7 @@
 """Why a server does not start."""
 
 
-class CannotStart(Exception):  # noqa: N818 - it is what the person at the terminal reads
+class CannotStart(Exception):
     """A sentence for the person who started it, and what to do."""
 
     def __init__(self, what: str, fix: str) -> None:

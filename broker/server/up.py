@@ -43,7 +43,7 @@ class Ready:
 
 
 async def up(settings: Settings, *, json_ready: bool) -> int:
-    """Runs until SIGTERM, SIGINT or SIGHUP; returns the process's exit code. Raises CannotStart with a sentence for people."""
+    """Runs until SIGTERM, SIGINT or SIGHUP; returns the exit code. Raises CannotStart with a sentence for people."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):

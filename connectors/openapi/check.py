@@ -30,11 +30,11 @@ Problems = list[FieldProblem] | None  # None: only whether it fits is asked
 FILE_MARKS = frozenset({"$file", "$binary"})
 
 
-class TooCostly(Exception):  # noqa: N818 -- a verdict, not a failure
+class TooCostly(Exception):
     """The value cannot be judged within the bounds of steps and depth."""
 
 
-class _Enough(Exception):  # noqa: N818
+class _Enough(Exception):
     """The list of problems is full."""
 
 

@@ -29,7 +29,7 @@ _FILE_HINT = 'a file is {"$file": {"text" or "base64": "…", "filename"?: "…"
 _BINARY_HINT = 'text as a string, or {"$binary": {"base64": "…", "media_type"?: "…"}}'
 
 
-class _TooLarge(Exception):  # noqa: N818 -- leads to a shallower attempt
+class _TooLarge(Exception):
     """This depth does not fit the bound."""
 
 

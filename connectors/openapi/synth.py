@@ -11,7 +11,7 @@ _CANDIDATES = "a0A-_. :/@+*%,=1bBzZ9"
 _MAX = 2_000
 
 
-class _GiveUp(Exception):  # noqa: N818
+class _GiveUp(Exception):
     """A construct that is not understood."""
 
 

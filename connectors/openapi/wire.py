@@ -20,7 +20,7 @@ _SEPARATOR = {"form": ",", "simple": ",", "spaceDelimited": "%20", "pipeDelimite
 _MAX_DIGITS_BITS = 3_400  # about 1,024 decimal digits
 
 
-class Unsendable(ValueError):  # noqa: N818 -- says what the value is
+class Unsendable(ValueError):
     """A value that has no text form in this place. `str()` says why, without the value."""
 
 

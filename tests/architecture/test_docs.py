@@ -97,6 +97,17 @@ def test_the_check_of_commands_can_fail() -> None:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
+def test_measurements_named_exist(document: str) -> None:
+    named = {name for line in code(document) for name in re.findall(r"python -m bench\.(\w+)", line)}
+    assert [name for name in named if not (ROOT / "bench" / f"{name}.py").exists()] == []
+
+
+def test_every_measurement_is_described() -> None:
+    runs = {p.stem for p in (ROOT / "bench").glob("*.py") if '__name__ == "__main__"' in p.read_text(encoding="utf-8")}
+    assert runs - set(re.findall(r"python -m bench\.(\w+)", body("bench/README.md"))) == set()
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
 def test_make_targets_named_exist(document: str) -> None:
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     named = {target for line in code(document) for target in MAKE.findall(line)}

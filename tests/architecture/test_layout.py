@@ -1,4 +1,4 @@
-"""The shape of the repository: what stands at its top, how large a thing may grow, and that every folder says what it is."""
+"""The shape of the repository: what stands at its top, how large a thing may grow, what every folder says it is."""
 
 import ast
 from importlib.metadata import entry_points, packages_distributions

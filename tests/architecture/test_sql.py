@@ -8,8 +8,8 @@ from tests.architecture.repository import ROOT, texts
 FUNCTION = re.compile(r"create (?:or replace )?function\s+(\S+?)\s*\((.*?)\bas\s*\$\$", re.IGNORECASE | re.DOTALL)
 PINNED = re.compile(r"\bset search_path = pg_catalog, pg_temp\b", re.IGNORECASE)
 INLINED = {"broker.tenant"}
-"""In every row-level policy: a SET would keep PostgreSQL from inlining it. It runs with its caller's rights and names built-ins
-alone."""
+"""In every row-level policy: a SET would keep PostgreSQL from inlining it. It runs with its caller's rights and names
+built-ins alone."""
 
 
 def sources() -> list[tuple[str, str]]:
@@ -61,7 +61,7 @@ def test_every_file_is_installed() -> None:
 
 
 def test_definer_functions_are_no_ones_to_call_by_default() -> None:
-    """Those of the `.sql` files are taken from PUBLIC when they are installed; the migrations' must say so themselves."""
+    """Those of the `.sql` files are taken from PUBLIC when installed; those of the migrations must say so themselves."""
     for name, text in sources():
         if name.endswith(".sql"):
             continue

@@ -260,3 +260,24 @@ async def test_every_revocation_waits_for_an_admission_on_its_object_that_is_und
         await asyncio.sleep(0.15)
         assert not done.is_set()
     await taking
+
+
+@pytest.mark.parametrize("kind", ["tenant", "identity", "bearer", "account"])
+async def test_every_admission_waits_for_a_revocation_that_is_under_way(
+    world: World, node: Node, upstream: Upstream, kind: str
+) -> None:
+    priya = await world.person("priya")
+    guarded = {
+        "tenant": world.tenant_id,
+        "identity": priya.identity_id,
+        "bearer": priya.bearer_id,
+        "account": priya.account_id,
+    }
+    call = await world.call(priya, upstream)
+    lock = functions.call("select broker.gate_lock{v}($1, $2, true)")
+    async with world.db.pool.acquire() as connection, connection.transaction():
+        await connection.execute(lock, kind, guarded[kind])
+        admitting = asyncio.create_task(node.gate.perform(call, upstream.prepared()))
+        await asyncio.sleep(0.15)
+        assert upstream.sent == []
+    assert (await admitting).answer.status == 200

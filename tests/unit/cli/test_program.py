@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from broker.cli.program import program
 
-COMMANDS = """
+_COMMANDS = """
 up migrate demo connect tools call allow why tail doctor connectors budgets
 tenants.create tenants.list
 identities.create identities.list identities.show identities.update identities.offboard
@@ -21,7 +21,8 @@ accounts.list accounts.show accounts.deposit accounts.revoke accounts.verify
 grants.create grants.list grants.delete keys.create keys.list keys.revoke
 sessions.create sessions.list sessions.revoke audit.list audit.export executions.show
 vault.status vault.rotate-kek vault.rotate-root
-""".split()
+"""
+COMMANDS = _COMMANDS.split()
 
 
 def leaves(command: Any, path: str = "") -> dict[str, Any]:
