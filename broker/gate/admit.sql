@@ -30,10 +30,10 @@ begin
            k.id, k.version, k.kind, k.origins, k.sealed, k.status as credential_status
       into f
       from broker.tenants t
-      left join broker.identities i on i.tenant_id = t.id and i.id = p_identity
-      left join broker.accounts a on a.tenant_id = t.id and a.id = p_account
-      left join broker.connections c on c.tenant_id = t.id and c.id = a.connection_id and c.id = p_connection
-      left join vault.credentials k on k.tenant_id = t.id and k.id = a.credential_id and k.account_id = a.id
+      left join broker.identities i on i.tenant_id = p_tenant and i.id = p_identity
+      left join broker.accounts a on a.tenant_id = p_tenant and a.id = p_account
+      left join broker.connections c on c.tenant_id = p_tenant and c.id = a.connection_id and c.id = p_connection
+      left join vault.credentials k on k.tenant_id = p_tenant and k.id = a.credential_id and k.account_id = a.id
      where t.id = p_tenant;
     if p_bearer_tenant = p_tenant then
         select x.id, x.revoked_at, x.expires_at into b from broker.bearers x where x.tenant_id = p_tenant and x.id = p_bearer;

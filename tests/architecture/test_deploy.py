@@ -252,6 +252,9 @@ def test_actions_are_pinned_and_rights_are_few(path: Path) -> None:
     for job in workflow["jobs"].values():
         assert set(job["permissions"].values()) <= {"read"}
         assert job["timeout-minutes"] <= 60
+        checkouts = [step for step in job["steps"] if step.get("uses", "").startswith("actions/checkout@")]
+        assert checkouts
+        assert all(step["with"]["persist-credentials"] is False for step in checkouts)
     for line in re.findall(r"uses:.*", text):
         assert re.fullmatch(r"uses: [\w.-]+/[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", line), line
 

@@ -97,9 +97,12 @@ def test_no_variable_is_named_like_a_package() -> None:
     hiding = []
     for name, module in python(*PACKAGES):
         for node in ast.walk(module):
-            named = (isinstance(node, ast.arg) and node.arg) or (
-                isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and node.id
-            )
+            if isinstance(node, ast.arg):
+                named = node.arg
+            elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+                named = node.id
+            else:
+                continue
             if named in ("vault", "broker"):
                 hiding.append(f"{name}:{node.lineno}")
     assert hiding == []

@@ -61,7 +61,7 @@ def test_every_file_is_installed() -> None:
 
 
 def test_definer_functions_are_no_ones_to_call_by_default() -> None:
-    """Those of the `.sql` files are taken from PUBLIC when installed; those of the migrations must say so themselves."""
+    """Those of `.sql` files are taken from PUBLIC when installed; those of the migrations must say so themselves."""
     for name, text in sources():
         if name.endswith(".sql"):
             continue
