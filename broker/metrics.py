@@ -163,7 +163,6 @@ class Metrics:
             "keyreeve_refusals_counted", "Refusals that are in the audit as a count alone.", registry=r
         )
         self._auth = counted("keyreeve_auth_failures", "Requests without a usable bearer.", "code")
-        self._budget = counted("keyreeve_budget_refusals", "Calls refused for want of budget.", "meter")
         self._swept = Counter("keyreeve_swept_calls", "Open calls the sweeper closed as unknown.", registry=r)
         self._jobs = counted("keyreeve_job_runs", "Runs of periodic jobs.", "job", "result")
         self._total = timed("keyreeve_call_seconds", "A call, from request to answer.")
@@ -215,10 +214,6 @@ class Metrics:
     def auth_failed(self, code: str) -> None:
         """A request had no usable bearer."""
         self._auth.inc(code)
-
-    def budget_refused(self, meter: str) -> None:
-        """A call found its budget used up."""
-        self._budget.inc(meter)
 
     def swept(self, calls: int) -> None:
         """The sweeper closed so many calls."""

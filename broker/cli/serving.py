@@ -1,6 +1,7 @@
 """`keyreeve up` and `keyreeve migrate`: what runs on the data directory itself."""
 
 import asyncio
+import socket
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,7 +11,7 @@ import typer
 from broker.cli import parse
 from broker.cli.errors import CommandError, Usage
 from broker.cli.session import Cli, command
-from broker.settings import Settings, take_secret
+from broker.settings import Limits, Settings, take_secret
 
 if TYPE_CHECKING:
     from broker.server.errors import CannotStart
@@ -35,6 +36,7 @@ def settings_of(
     allow_upstream: list[str] | None = None,
     trusted_proxy: bool = False,
     workers: int = 1,
+    audit_retention_days: int = 90,
     json_logs: bool = True,
 ) -> Settings:
     """The settings of a server on `data_dir`. Secrets are taken out of the environment. Raises Usage."""
@@ -58,8 +60,9 @@ def settings_of(
         root_key_value=take_secret("KEYREEVE_ROOT_KEY"),
         root_key_file=None if root_key_file is None else Path(root_key_file),
         workers=workers,
-        node=environ.get("KEYREEVE_NODE", "")[:100],
+        node=(environ.get("KEYREEVE_NODE") or socket.gethostname())[:100],
         json_logs=json_logs,
+        limits=Limits(audit_retention_days=audit_retention_days),
     )
 
 
@@ -80,6 +83,9 @@ def up(
         bool, typer.Option("--trusted-proxy", help="A proxy that ends TLS stands in front.")
     ] = False,
     workers: Annotated[int, typer.Option(min=1, max=MAX_WORKERS, help="Serving processes.")] = 1,
+    audit_retention_days: Annotated[
+        int, typer.Option(min=1, max=3650, help="How long the audit is kept; older days are dropped for good.")
+    ] = 90,
 ) -> None:
     """Start the server, and with it an embedded PostgreSQL unless KEYREEVE_DATABASE_URL names another.
 
@@ -102,6 +108,7 @@ def up(
         allow_upstream=allow_upstream,
         trusted_proxy=trusted_proxy,
         workers=workers,
+        audit_retention_days=audit_retention_days,
         json_logs=json_logs,
     )
     logs.configure(json=json_logs, node=settings.node)

@@ -23,6 +23,7 @@ from broker.server.storage import Storage, open_storage
 from broker.server.worker import Orders
 from broker.settings import Settings
 from vault.errors import VaultError
+from vault.harden import harden_process
 from vault.keys import EnvRootKey
 from vault.rootfile import FileRootKey
 
@@ -44,6 +45,7 @@ class Ready:
 
 async def up(settings: Settings, *, json_ready: bool) -> int:
     """Runs until SIGTERM, SIGINT or SIGHUP; returns the exit code. Raises CannotStart with a sentence for people."""
+    harden_process()
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -174,8 +176,11 @@ def server_file(data_dir: Path) -> Path:
 
 
 def announce(settings: Settings, ready: Ready, *, json_ready: bool) -> None:
-    """Says that it serves: to commands through a file, to whoever started it on standard output."""
-    write_private(server_file(settings.data_dir), orjson.dumps({"url": ready.url}).decode())
+    """Says that it serves: to commands on this machine through a file, to whoever started it on standard output."""
+    # Not the public URL: commands on this machine need no proxy, and the Host check takes loopback names.
+    host = settings.host if settings.host not in ("0.0.0.0", "::") else "127.0.0.1"  # noqa: S104 - compared, not bound
+    here = f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
+    write_private(server_file(settings.data_dir), orjson.dumps({"url": here}).decode())
     if json_ready:
         sys.stdout.write(ready.line() + "\n")
     else:

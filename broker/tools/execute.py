@@ -79,8 +79,10 @@ class ToolRunner:
             return await self._execute(token, asked, request, resolved, execution_id)
         except Problem as problem:
             problem.execution_id = problem.execution_id or str(execution_id)
-            if not problem.recorded and resolved.caller.identity is not None:
+            # A call that was admitted has its outcome in the audit instead.
+            if not problem.recorded and problem.sent in (None, False) and resolved.caller.identity is not None:
                 await self._record(resolved, request, execution_id, problem)
+                problem.recorded = True
             raise
 
     async def _execute(

@@ -96,7 +96,7 @@ def test_forwarded_names_are_not_believed(running_server: Stand) -> None:
         ("bare line feed", ("X-A: b\nX-B: c",), b""),
         ("compressed", ("Content-Encoding: gzip", "Content-Length: 2"), b"\x1f\x8b"),
         ("claims too much", ("Content-Length: 999999999999",), b""),
-        ("expects to send too much", ("Content-Length: 9000000", "Expect: 100-continue"), b""),
+        ("expects to send too much", ("Content-Length: 90000000", "Expect: 100-continue"), b""),
         ("form", ("Content-Type: application/x-www-form-urlencoded", "Content-Length: 3"), b"a=b"),
         ("multipart", ("Content-Type: multipart/form-data; boundary=x", "Content-Length: 7"), b"--x--\r\n"),
     ],
@@ -257,7 +257,7 @@ def test_texts(running_server: Stand, admin: TenantKit, field: str, value: str) 
     "body",
     [
         b"[" * 100_000,
-        b'{"a":' * 50_000 + b"1" + b"}" * 50_000,
+        b'{"a":' * 20_000 + b"1" + b"}" * 20_000,
         b'{"identifier": NaN}',
         b'{"identifier": -Infinity}',
         b'{"identifier": 1e999}',

@@ -155,7 +155,8 @@ class HotRoute:
     def _refused(self, problem: Problem) -> Response:
         if problem.kind.status == 401:
             self._services.metrics.auth_failed(problem.code)
-        self._services.metrics.refused(problem.code)
+        if not problem.recorded:
+            self._services.metrics.refused(problem.code)
         return problem_response(problem)
 
 

@@ -64,13 +64,13 @@ async def test_waiting_callers_get_the_slots_as_they_free_in_the_order_they_came
         return OK
 
     upstream.reply = reply
-    waits = [await world.call(priya, upstream, max_wait_seconds=10.0) for _ in range(5)]
-
-    async def one(i: int) -> None:
-        await asyncio.sleep(i * 0.02)
-        await node.gate.perform(waits[i], upstream.prepared(query=str(i)))
-
-    await asyncio.gather(*(one(i) for i in range(5)))
+    tasks = []
+    for i in range(5):
+        call = await world.call(priya, upstream, max_wait_seconds=20.0, seconds=30)
+        tasks.append(asyncio.create_task(node.gate.perform(call, upstream.prepared(query=str(i)))))
+        while len(order) + len(node.gate._lines) < i + 1:
+            await asyncio.sleep(0.002)
+    await asyncio.gather(*tasks)
     assert order == ["0", "1", "2", "3", "4"]
     assert len(node.gate._lines) == 0
 

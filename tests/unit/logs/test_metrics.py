@@ -31,7 +31,6 @@ def test_one_process() -> None:
     metrics.call("timeout", "read", total=30, wait=2)
     metrics.refused("forbidden")
     metrics.auth_failed("unauthenticated")
-    metrics.budget_refused("rest")
     metrics.pool(8, 3)
     shown = metrics.render()
     assert _value(shown, 'keyreeve_calls_total{effect="write",outcome="ok"}') == 1
