@@ -215,9 +215,8 @@ def show(verdict: Verdict) -> None:
     """Prints it."""
     for kind in dict.fromkeys(kind for kind, _ in verdict.back):
         took = [seconds for what, seconds in verdict.back if what == kind]
-        print(
-            f"{kind:<11} killed {len(took)} times; back after {statistics.median(took):.2f} s (median), {max(took):.2f} s (most)"
-        )
+        print(f"{kind:<11} killed {len(took)} times; back after {statistics.median(took):.2f} s", end=", ")
+        print(f"at most {max(took):.2f} s")
     print(f"answers by status {verdict.statuses}; connections broken {verdict.broken}")
     print(
         f"{verdict.arrived:,} requests at the upstream, {verdict.intents:,} intents, {verdict.answered:,} acknowledged"

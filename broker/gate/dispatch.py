@@ -140,8 +140,9 @@ class Dispatch:
         except AdmitBusy:
             told = "a change of policy is under way"
             raise Problem("unavailable", told, fix="wait", retry_after=1, sent=False) from None
-        except AdmitLost:
-            self._abandon(claim, facts)
+        except AdmitLost as lost:
+            if lost.asked:
+                self._abandon(claim, facts)
             raise Problem("unavailable", "the database is away", retry_after=2, sent=False) from None
         except asyncio.CancelledError:
             self._abandon(claim, facts)

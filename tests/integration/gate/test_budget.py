@@ -8,6 +8,7 @@ from typing import Any
 import asyncpg
 import pytest
 
+from broker.db.database import Database
 from broker.errors import Problem
 from broker.gate.admission import AdmitLost
 from broker.gate.usage import budget_use
@@ -242,7 +243,7 @@ async def test_an_admit_whose_answer_is_lost_sends_nothing_and_is_ended_as_not_s
 
     async def lost(*args: Any) -> Any:
         await true_admit(*args)
-        raise AdmitLost("ConnectionDoesNotExistError")
+        raise AdmitLost("ConnectionDoesNotExistError", asked=True)
 
     node.admissions.admit = lost  # type: ignore[method-assign]
     with pytest.raises(Problem) as caught:
@@ -254,6 +255,20 @@ async def test_an_admit_whose_answer_is_lost_sends_nothing_and_is_ended_as_not_s
     assert await world.open_calls() == 0
     (use,) = await budget_use(world.db, world.tenant_id)
     assert use.used == 0
+
+
+async def test_without_a_database_a_call_is_refused_and_leaves_no_work_behind(
+    world: World, server: Any, upstream: Upstream
+) -> None:
+    priya = await world.person("priya")
+    call = await world.call(priya, upstream)
+    away = await Database.open(url=server.app_url, connect=server.app, hot=2, admin=1)
+    node = Node(away, world.vault_)
+    await away.close()
+    with pytest.raises(Problem) as caught:
+        await node.gate._try(call, upstream.prepared(), monotonic())
+    assert (caught.value.code, caught.value.retry_after, caught.value.sent) == ("unavailable", 2, False)
+    assert node.dispatch._tasks == set()
 
 
 async def test_settling_twice_counts_once(world: World, node: Node, upstream: Upstream) -> None:
