@@ -84,7 +84,9 @@ class Process:
 def environment() -> dict[str, str]:
     """What a started process inherits: nothing of Keyreeve's own settings."""
     kept = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR")
-    return {name: value for name in kept if (value := os.environ.get(name)) is not None}
+    found = {name: value for name in kept if (value := os.environ.get(name)) is not None}
+    # The code beside this file is the code under test, wherever the interpreter's environment was installed from.
+    return found | {"PYTHONPATH": str(ROOT)}
 
 
 def children(pid: int) -> list[int]:

@@ -82,6 +82,7 @@ declare
     eras int[] := '{}';
     seen int[] := '{}';
     f record;
+    sharer uuid := coalesce(p_identity, p_tenant);
 begin
     perform set_config('keyreeve.tenant', p_tenant::text, true);
     if p_expected is not null and now_ > p_expected + interval '3 seconds' then
@@ -96,12 +97,14 @@ begin
     perform broker.gate_lock{v}('account', p_account, false);
     principal := p_principal;
     if principal is null then
-        select a.principal_key into principal from broker.accounts a where a.tenant_id = p_tenant and a.id = p_account;
+        -- What we ask on an account's own budget is its owner's use, whoever had us ask.
+        select a.principal_key, case when p_maintenance then coalesce(a.identity_id, p_tenant) else sharer end
+          into principal, sharer from broker.accounts a where a.tenant_id = p_tenant and a.id = p_account;
     end if;
     if principal is not null then
         for i in 1 .. cardinality(p_meters) loop
             booked := broker.budget_reserve{v}(principal, p_meters[i], p_caps[i], p_windows[i], p_costs[i], p_reserve, p_hold,
-                                               p_tenant, coalesce(p_identity, p_tenant));
+                                               p_tenant, sharer);
             if not booked.ok then
                 reason := 'budget'; meter := p_meters[i];
                 remaining := booked.remaining; retry_ms := booked.retry_ms; reset_ms := booked.reset_ms;

@@ -317,11 +317,19 @@ begin
     reset_ms := case when remaining > 0 then 0 else broker.budget_frees{v}(r, 1, now_) end;
 end $$;
 
--- Books requests that were made before their principal was known, at this second.
-create function broker.budget_book{v}(p_key bytea, p_meter text, p_cap int, p_window int, p_cost int) returns void
-language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+-- Books requests that were made before their principal was known, at this second, as the use of whose account it is.
+create function broker.budget_book{v}(
+    p_key bytea, p_meter text, p_cap int, p_window int, p_cost int, p_tenant uuid, p_sharer uuid
+) returns void language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare r broker.budgets;
 begin
-    perform broker.budget_row{v}(p_key, p_meter, p_cap, p_window);
+    r := broker.budget_row{v}(p_key, p_meter, p_cap, p_window);
+    r := broker.budget_roll{v}(r, p_window, clock_timestamp());
+    r := broker.budget_sharers{v}(r, p_tenant, p_sharer);
+    perform broker.budget_save{v}(r);
+    if r.shared then
+        perform broker.budget_share{v}(r, p_cost, p_tenant, p_sharer);
+    end if;
     perform broker.budget_settle{v}(p_key, p_meter, p_cost, 0, 0, 0, 'late', 0, null, null, null);
 end $$;
 

@@ -26,8 +26,8 @@ _DECISION = Decision(allowed=True, reason="maintenance")
 class MaintenanceCall:
     """One such call, with the account's current credential.
 
-    `principal` None: the account's own budget; else the upstream principal's name, or `credential:<fingerprint>` before
-    it is known.
+    `principal` None: the account's own budget; else the upstream principal's name, or `deposit:<place>` before it is
+    known.
     """
 
     caller: Caller
@@ -90,9 +90,13 @@ class Maintenance:
         principal: str,
         meters: tuple[Meter, ...],
         requests: int,
+        *,
+        sharer: UUID | None = None,
     ) -> None:
-        """Books requests made under `credential:<fingerprint>` on the principal they turned out to belong to."""
-        await self._admissions.book(self._principals.key(connector, origin, tenant_id, principal), meters, requests)
+        """Books requests made under another name on the principal they turned out to belong to, as the use of `sharer`
+        (the account's identity; None: the tenant's own)."""
+        key = self._principals.key(connector, origin, tenant_id, principal)
+        await self._admissions.book(key, meters, requests, tenant_id, sharer or tenant_id)
 
     def _order(self, call: MaintenanceCall, prepared: Prepared, timeout: float) -> Order:
         return Order(
