@@ -7,6 +7,7 @@ and driven over its public API; the database's superuser is used only to look at
 import json
 import secrets
 import shutil
+import socket
 import sys
 import tempfile
 import time
@@ -121,7 +122,7 @@ class Installation:
             (specs_dir / spec).chmod(0o644)
         self.transcript = Transcript(folder / "transcript")
         self._env = dict(env or {})
-        self._port = 0
+        self._port = free_port()
         allow = [part for upstream in upstreams for part in ("--allow-upstream", upstream)]
         self._command = [*keyreeve_command(), "up", "--json", "--data-dir", str(self.data_dir), *allow, *arguments]
         self.process = Process(name, self._command, folder)
@@ -263,6 +264,19 @@ class Stand(Installed[Simulator]):
     def simulator(self) -> Simulator:
         """The upstream."""
         return self.upstream
+
+
+def free_port() -> int:
+    """A loopback port that nobody listens on, outside the range that outgoing connections take theirs from.
+
+    Inside it a client that keeps knocking at a dead server's port is, sooner or later, given that very port as its own,
+    connects to itself, and the server cannot have it back.
+    """
+    while True:
+        port = 15_000 + secrets.randbelow(15_000)
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) != 0:
+                return port
 
 
 def keyreeve_command() -> list[str]:

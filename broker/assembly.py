@@ -15,6 +15,7 @@ from broker.accounts.budgets import Budgets
 from broker.accounts.connections import Connections
 from broker.accounts.deposit import Deposit
 from broker.accounts.learning import Learning
+from broker.accounts.pending import Pendings
 from broker.accounts.specs import Specs
 from broker.accounts.views import Views
 from broker.audit.executions import Executions
@@ -185,6 +186,7 @@ async def _calls(
             clock=parts.clock,
             limits=limits,
             in_flight=in_flight,
+            pace=pace,
         ),
         drain=Drain(parts.db),
         idempotency=Idempotency(parts.db, parts.vault_),
@@ -261,7 +263,15 @@ def _services(
         sessions=Sessions(db=db, trail=trail, revocation=revoke, mcp_url=mcp_url),
         grants=Grants(db=db, trail=trail, policy_changed=revoke.policy_changed),
         offboarding=Offboarding(db=db, trail=trail, revocation=revoke, drain=calls.drain),
-        connections=Connections(db=db, trail=trail, specs=specs, views=views, egress=egress, clock=clock),
+        connections=Connections(
+            db=db,
+            trail=trail,
+            specs=specs,
+            views=views,
+            principals=calls.principals,
+            egress=egress,
+            clock=clock,
+        ),
         accounts=_accounts(parts, calls, views),
         budgets=Budgets(db),
         views=views,
@@ -285,6 +295,7 @@ def _jobs(settings: Settings, parts: Sealed, calls: Calls) -> Runner:
     async def sweep(_: datetime) -> int:
         return await calls.sweeper.sweep()
 
+    pendings = Pendings(db=parts.db, vault_=parts.vault_, trail=parts.trail, clock=parts.clock)
     return Runner(
         parts.db,
         parts.metrics,
@@ -298,6 +309,7 @@ def _jobs(settings: Settings, parts: Sealed, calls: Calls) -> Runner:
             nodes=calls.nodes,
             key_watch=BootstrapKeyWatch(settings.admin_key_path, parts.clock),
             sweep=sweep,
+            stale_deposits=pendings.remove_stale,
             in_flight=calls.in_flight.__len__,
         ),
     )

@@ -88,6 +88,18 @@ class FileRootKey(LocalRootKeys):
             return cls(path)
 
 
+def root_key_text(path: Path) -> str:
+    """The lines of `path` for another process that is to open them with `EnvRootKey`, from the very file that was
+    checked: its name may point elsewhere a moment later.
+
+    Raises:
+        RootKeyRefused: as `FileRootKey`.
+    """
+    lines = _read(path)
+    parse_root_keys(lines)
+    return b"\n".join(root_key_lines(reveal(lines))).decode("ascii")
+
+
 def _new_entry(key_id: str) -> bytes:
     return f"{key_id}:{base64.b64encode(secrets.token_bytes(ROOT_KEY_BYTES)).decode()}\n".encode()
 

@@ -1,5 +1,6 @@
 """Connected accounts: deposit, list, revoke, verify again. Answers are metadata; a secret never comes out."""
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
@@ -7,7 +8,8 @@ from uuid import UUID
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from broker.accounts.deposit import Deposit, Owner
+from broker.accounts.deposit import Deposit
+from broker.accounts.pending import Owner
 from broker.accounts.permissions import read_permissions, write_permissions
 from broker.accounts.tables import accounts, connections
 from broker.audit.trail import AuditTrail
@@ -21,6 +23,7 @@ from broker.gate.inflight import Drain
 from broker.identity.roles import reach, require
 from broker.identity.tables import identities
 from broker.ids import parse_id
+from connectors.base import UpstreamIdentity
 from vault.tables import credentials
 
 
@@ -48,22 +51,12 @@ class Accounts:
         """Deposits a credential, verified upstream first. Raises Problem; see `Deposit.deposit`."""
         if (identifier is None) == (not shared):
             raise invalid("identifier", "name whose account it is, or set shared: true; one of the two")
-        self._may_deposit(caller, identifier, shared=shared, replace=replace)
+        _may_deposit(caller, connection_name, identifier, shared=shared, replace=replace)
         async with self._db.tenant(caller.tenant_id) as conn:
             connection = await self._connection(conn, caller.tenant_id, connection_name)
             owner = await self._owner(conn, caller.tenant_id, identifier, label)
         account_id = await self._deposit.deposit(caller, connection, owner, credential, replace=replace)
         return await self.get(caller, str(account_id))
-
-    @staticmethod
-    def _may_deposit(caller: Caller, identifier: str | None, *, shared: bool, replace: bool) -> None:
-        if reach(caller, "accounts.deposit") == "any":
-            return
-        own = caller.identity is not None and caller.identity.identifier == identifier
-        if shared or not own:
-            raise Problem("forbidden", "a session deposits credentials for its own identity only")
-        if replace:
-            raise Problem("forbidden", "only an admin replaces an account by another principal's")
 
     async def get(self, caller: Caller, account_id: str) -> dict[str, Any]:
         """One account's metadata. Raises Problem `not_found`, also for another identity's."""
@@ -123,7 +116,11 @@ class Accounts:
         }
 
     async def verify(self, caller: Caller, account_id: str) -> dict[str, Any]:
-        """Asks the upstream again about the credential in use; forgets what refusals had taught about it."""
+        """Asks the upstream again about the credential in use; forgets what refusals had taught about it.
+
+        Raises Problem `needs_reauth` (also where the upstream accepts it no longer), `principal_changed`,
+        `version_conflict` where another credential came meanwhile.
+        """
         require(caller, "accounts.verify")
         async with self._db.tenant(caller.tenant_id) as conn:
             row = await self._row(conn, caller, account_id)
@@ -134,21 +131,32 @@ class Accounts:
         upstream = await self._deposit.reverify(caller, connection, row.id, row.kind, public)
         if upstream.principal != row.principal:
             raise Problem("principal_changed", "the upstream now names another principal for this credential")
+        await self._verified(caller, row, upstream)
+        return await self.get(caller, account_id)
+
+    async def _verified(self, caller: Caller, row: Any, upstream: UpstreamIdentity) -> None:
+        """Writes down what the upstream says now. What a person declared stands where it says nothing."""
         permissions = upstream.permissions
-        declared = read_permissions(row.permissions)
-        if permissions is None or permissions.source == "unknown":
-            permissions = declared
-        stored = {**write_permissions(permissions), "learned": {}}
+        before = read_permissions(row.permissions)
+        if permissions is None and before.source == "declared":
+            permissions = dataclasses.replace(before, learned={})
         async with self._db.tenant(caller.tenant_id) as conn:
-            await conn.execute(
+            written = await conn.execute(
                 update(accounts)
-                .where(accounts.c.tenant_id == caller.tenant_id, accounts.c.id == row.id)
+                .where(
+                    accounts.c.tenant_id == caller.tenant_id,
+                    accounts.c.id == row.id,
+                    accounts.c.status == "active",
+                    accounts.c.credential_id == row.credential_id,
+                )
                 .values(
                     upstream_expires_at=upstream.expires_at,
-                    permissions=stored,
+                    permissions=write_permissions(permissions),
                     permissions_version=accounts.c.permissions_version + 1,
                 )
             )
+            if written.rowcount != 1:
+                raise Problem("version_conflict", "the account's credential was changed meanwhile", hint="try again")
             await self._trail.change(
                 conn,
                 caller,
@@ -157,7 +165,6 @@ class Accounts:
                 connection_name=row.connection_name,
                 account_id=row.id,
             )
-        return await self.get(caller, account_id)
 
     async def _row(self, conn: AsyncConnection, caller: Caller, account_id: str) -> Any:
         wanted = parse_id(account_id)
@@ -195,6 +202,23 @@ class Accounts:
         if row.status != "active":
             raise Problem("identity_disabled", f"identity {identifier!r} is disabled")
         return Owner(row.id, identifier, label)
+
+
+def _may_deposit(caller: Caller, connection_name: str, identifier: str | None, *, shared: bool, replace: bool) -> None:
+    """A session deposits for itself, on the connections that it may use; an admin for anyone."""
+    if reach(caller, "accounts.deposit") == "any":
+        return
+    own = caller.identity is not None and caller.identity.identifier == identifier
+    if shared or not own:
+        raise Problem("forbidden", "a session deposits credentials for its own identity only")
+    narrowed = caller.bearer.restrictions
+    if narrowed.connections is not None and connection_name not in narrowed.connections:
+        raise Problem("forbidden", "this session is restricted to other connections")
+    if narrowed.access == "read":
+        # What it deposits, every later call of its identity would go through.
+        raise Problem("forbidden", "this session is restricted to reading; deposit with one that is not")
+    if replace:
+        raise Problem("forbidden", "only an admin replaces an account by another principal's")
 
 
 def _select(caller: Caller) -> Any:

@@ -1,44 +1,35 @@
 """Connections: a tenant's named configurations of connectors, and the descriptions pinned for them."""
 
 import asyncio
-from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import and_, insert, select, update
+from sqlalchemy import insert, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from broker.accounts import rows
+from broker.accounts.checking import Checked, check, wrong
 from broker.accounts.pinning import SHOWN, Refreshed, must_wait, report
+from broker.accounts.principals import budget_key, move_budgets
 from broker.accounts.specs import Specs
-from broker.accounts.tables import accounts, connections, spec_blobs
+from broker.accounts.tables import accounts, connections
 from broker.accounts.views import Views
 from broker.audit.trail import AuditTrail
 from broker.clock import Clock
 from broker.db.database import Database
 from broker.db.paging import Page, PageRequest, keyset
 from broker.domain import CONNECTION_NAME, Caller
-from broker.errors import Field, Problem
+from broker.errors import Problem
 from broker.gate import revoke
+from broker.gate.principals import Principals
 from broker.identity.roles import require
 from broker.ids import new_id
 from broker.policy import grants
 from connectors import catalog
-from connectors.base import Connector
-from connectors.egress import EgressPolicy, check_origin
-from connectors.errors import EgressRefused, InvalidConfig
-from connectors.openapi.diff import compare
-
-
-@dataclass(frozen=True, slots=True)
-class Checked:
-    """A configuration that holds together: with defaults, and the origins its credentials may go to."""
-
-    connector: Connector
-    config: Mapping[str, Any]
-    origins: tuple[str, ...]
+from connectors.egress import EgressPolicy
+from connectors.openapi.diff import SpecDiff, compare
 
 
 class Connections:
@@ -51,6 +42,7 @@ class Connections:
         trail: AuditTrail,
         specs: Specs,
         views: Views,
+        principals: Principals,
         egress: EgressPolicy,
         clock: Clock,
     ) -> None:
@@ -58,6 +50,7 @@ class Connections:
         self._trail = trail
         self._specs = specs
         self._views = views
+        self._principals = principals
         self._egress = egress
         self._clock = clock
 
@@ -78,11 +71,11 @@ class Connections:
         """A new connection. Raises Problem `already_exists`, `invalid_input`, `forbidden`, `egress_refused`."""
         require(caller, "connections.write")
         if not CONNECTION_NAME.match(name):
-            raise _wrong("name", "must be a lower-case letter, then up to 23 of a-z 0-9 -")
-        checked = self._check(caller, connector, config)
+            raise wrong("name", "must be a lower-case letter, then up to 23 of a-z 0-9 -")
+        checked = check(connector, config, self._egress, set_by=caller)
         async with self._db.tenant(caller.tenant_id) as conn:
-            if await _find(conn, caller.tenant_id, name) is not None:
-                raise Problem("already_exists", f"there is a connection {name!r} already", hint="PATCH changes it")
+            if await rows.find(conn, caller.tenant_id, name) is not None:
+                raise _exists(name)
         spec = await self._pin(checked)
         await self._tools_exist(name, checked, spec)
         connection_id = new_id()
@@ -102,8 +95,7 @@ class Connections:
             try:
                 await conn.execute(insert(connections).values(row))
             except IntegrityError:
-                told = f"there is a connection {name!r} already"
-                raise Problem("already_exists", told, hint="PATCH changes it") from None
+                raise _exists(name) from None
             details = {"connector": connector, "origins": list(checked.origins), "spec_digest": spec}
             await self._trail.change(conn, caller, "connection.created", connection_name=name, details=details)
             if default_grant is not None:
@@ -115,66 +107,62 @@ class Connections:
         """One connection's metadata. Raises Problem `unknown_connection`."""
         require(caller, "connections.read")
         async with self._db.tenant(caller.tenant_id) as conn:
-            row = await _existing(conn, caller.tenant_id, name)
-            return await _shown(conn, row)
+            return rows.shown(await rows.existing(conn, caller.tenant_id, name))
 
     async def list(self, caller: Caller, page: PageRequest) -> Page[dict[str, Any]]:
         """The tenant's connections, oldest first."""
         require(caller, "connections.read")
-        statement = select(connections).where(
-            connections.c.tenant_id == caller.tenant_id, connections.c.status != "deleted"
-        )
+        statement = rows.select_connections(caller.tenant_id)
         async with self._db.tenant(caller.tenant_id) as conn:
             found = await keyset(conn, statement, (connections.c.created_at, connections.c.id), page)
-            items = [await _shown(conn, row) for row in found.items]
-        return Page(items, found.next_page_token)
+        return Page([rows.shown(row) for row in found.items], found.next_page_token)
 
     async def change(
         self, caller: Caller, name: str, *, config: Mapping[str, Any], version: int | None
     ) -> dict[str, Any]:
         """Replaces the configuration. Another origin makes its accounts `needs_reauth`: a credential is only ever
-        sent to the origins sealed with it. Raises Problem `version_conflict` and those of `create`."""
+        sent to the origins sealed with it. Another `budget.key` gives its accounts their other budgets at once.
+
+        Raises Problem `version_conflict` and those of `create`.
+        """
         require(caller, "connections.write")
         async with self._db.tenant(caller.tenant_id) as conn:
-            before = await _existing(conn, caller.tenant_id, name)
-        checked = self._check(caller, before.connector, config)
-        _same_version(before, version)
+            before = await rows.existing(conn, caller.tenant_id, name)
+        checked = check(before.connector, config, self._egress, set_by=caller)
+        if version is not None and version != before.version:
+            raise Problem("version_conflict", f"it is at version {before.version} now", hint="read it again")
         asked, had = config.get("spec") or {}, before.config.get("spec") or {}
-        spec = before.spec_digest if asked == had else await self._pin(checked)
+        same_spec = before.spec_digest is not None and asked == had
+        spec = before.spec_digest if same_spec else await self._pin(checked)
         await self._tools_exist(name, checked, spec)
         moved = set(checked.origins) != set(before.origins)
+        values = {"config": dict(config), "origins": list(checked.origins), "spec_digest": spec}
+        if not same_spec:
+            values |= {"pending_spec_digest": None, "pending_report": None}
+        details = {"version": before.version + 1, "origins_changed": moved, "spec_digest": spec}
         async with self._db.tenant(caller.tenant_id) as conn:
-            changed = await conn.execute(
-                update(connections)
-                .where(
-                    connections.c.tenant_id == caller.tenant_id,
-                    connections.c.id == before.id,
-                    connections.c.version == before.version,
-                    connections.c.status != "deleted",
-                )
-                .values(
-                    config=dict(config),
-                    origins=list(checked.origins),
-                    spec_digest=spec,
-                    pending_spec_digest=None,
-                    pending_report=None,
-                    version=before.version + 1,
-                )
-            )
-            if changed.rowcount != 1:
-                raise Problem("version_conflict", f"connection {name} was changed meanwhile", hint="read it again")
+            await self._write(conn, before, values)
             if moved:
                 await _need_reauth(conn, caller.tenant_id, before.id)
-            details = {"version": before.version + 1, "origins_changed": moved, "spec_digest": spec}
+            await self._rekey(conn, before, checked)
             await self._trail.change(conn, caller, "connection.changed", connection_name=name, details=details)
             await revoke.policy_changed(conn, caller.tenant_id)
         return await self.get(caller, name)
+
+    async def _rekey(self, conn: AsyncConnection, before: Any, checked: Checked) -> None:
+        key = budget_key(checked.config)
+        if key == budget_key(before.config):
+            return
+        await move_budgets(
+            conn, self._principals, checked.connector, checked.origins[0], before.tenant_id, before.id, key
+        )
 
     async def delete(self, caller: Caller, name: str, reason: str) -> dict[str, Any]:
         """Removes a connection and revokes its accounts. Names the calls still open when it returns."""
         require(caller, "connections.write")
         async with self._db.tenant(caller.tenant_id) as conn:
-            row = await _existing(conn, caller.tenant_id, name)
+            row = await rows.existing(conn, caller.tenant_id, name)
+            await rows.hold(conn, caller.tenant_id, row.id)
             details = {"reason": reason}
             await self._trail.change(conn, caller, "connection.deleted", connection_name=name, details=details)
             revoked = await revoke.connection(conn, caller.tenant_id, row.id, reason, self._clock.now())
@@ -186,87 +174,70 @@ class Connections:
         cover waits for `accept`; anything else is pinned at once."""
         require(caller, "connections.write")
         async with self._db.tenant(caller.tenant_id) as conn:
-            row = await _existing(conn, caller.tenant_id, name)
-            patterns = await grants.operation_patterns(conn, caller.tenant_id, row.id)
-        checked = self._check(caller, row.connector, row.config, known=True)
-        digest = await self._pin(checked)
+            row = await rows.existing(conn, caller.tenant_id, name)
+        checked = check(row.connector, row.config, self._egress)
+        digest = await self._pin(checked, fresh=True)
         if digest is None:
-            raise _wrong("name", f"connection {name} has no description to refresh")
+            raise wrong("name", f"connection {name} has no description to refresh")
         if digest == row.spec_digest:
+            if row.pending_spec_digest is not None:
+                await self._set_spec(caller, row, _pinned(digest), "connection.spec_pinned")
             return Refreshed(digest, applied=False, pending=False, report={"changed": False})
-        old = None if row.spec_digest is None else await self._views.spec(row.spec_digest)
-        new = await self._views.spec(digest)
-        diff = None if old is None else await asyncio.to_thread(compare, old, new)
+        diff = await self._difference(row.spec_digest, digest)
         found = report(diff)
-        waits = [] if diff is None else must_wait(diff, patterns)
+        waits = [] if diff is None else await self._waits(caller.tenant_id, row.id, diff)
         if waits:
             found["waits_for"] = waits[:SHOWN]
-        async with self._db.tenant(caller.tenant_id) as conn:
-            values = (
-                {"pending_spec_digest": digest, "pending_report": found}
-                if waits
-                else {"spec_digest": digest, "pending_spec_digest": None, "pending_report": None}
-            )
-            await self._set_spec(
-                conn, caller, row, values, "connection.spec_pending" if waits else "connection.spec_pinned"
-            )
+            values = {"pending_spec_digest": digest, "pending_report": found}
+            await self._set_spec(caller, row, values, "connection.spec_pending")
+        else:
+            await self._set_spec(caller, row, _pinned(digest), "connection.spec_pinned")
         return Refreshed(digest, applied=not waits, pending=bool(waits), report=found)
+
+    async def _difference(self, before: str | None, after: str) -> SpecDiff | None:
+        if before is None:
+            return None
+        old, new = await self._views.spec(before), await self._views.spec(after)
+        return await asyncio.to_thread(compare, old, new)
+
+    async def _waits(self, tenant_id: UUID, connection_id: UUID, diff: SpecDiff) -> Sequence[str]:
+        async with self._db.tenant(tenant_id) as conn:
+            patterns = await grants.operation_patterns(conn, tenant_id, connection_id)
+        return await asyncio.to_thread(must_wait, diff, patterns)
 
     async def accept(self, caller: Caller, name: str, digest: str) -> dict[str, Any]:
         """Pins the description that waits. Raises Problem `version_conflict` if it is not the one that was reviewed."""
         require(caller, "connections.write")
         async with self._db.tenant(caller.tenant_id) as conn:
-            row = await _existing(conn, caller.tenant_id, name)
-            if row.pending_spec_digest != digest:
-                raise Problem("version_conflict", "that description is not the one waiting", hint="refresh and review")
-            values = {"spec_digest": digest, "pending_spec_digest": None, "pending_report": None}
-            await self._set_spec(conn, caller, row, values, "connection.spec_accepted")
+            row = await rows.existing(conn, caller.tenant_id, name)
+        if row.pending_spec_digest != digest:
+            raise Problem("version_conflict", "that description is not the one waiting", hint="refresh and review")
+        await self._set_spec(caller, row, _pinned(digest), "connection.spec_accepted")
         return await self.get(caller, name)
 
-    async def _set_spec(
-        self, conn: AsyncConnection, caller: Caller, row: Any, values: Mapping[str, Any], action: str
-    ) -> None:
+    async def _set_spec(self, caller: Caller, row: Any, values: Mapping[str, Any], action: str) -> None:
+        digest = values.get("spec_digest") or values.get("pending_spec_digest")
+        details = {"spec_digest": digest, "was": row.spec_digest}
+        async with self._db.tenant(caller.tenant_id) as conn:
+            await self._write(conn, row, values)
+            await self._trail.change(conn, caller, action, connection_name=row.name, details=details)
+            await revoke.policy_changed(conn, caller.tenant_id)
+
+    @staticmethod
+    async def _write(conn: AsyncConnection, row: Any, values: Mapping[str, Any]) -> None:
+        """The connection's next version. Raises Problem `version_conflict` where `row` is no longer the latest."""
         changed = await conn.execute(
             update(connections)
             .where(
-                connections.c.tenant_id == caller.tenant_id,
+                connections.c.tenant_id == row.tenant_id,
                 connections.c.id == row.id,
                 connections.c.version == row.version,
+                connections.c.status != "deleted",
             )
             .values(version=row.version + 1, **values)
         )
         if changed.rowcount != 1:
             raise Problem("version_conflict", f"connection {row.name} was changed meanwhile", hint="read it again")
-        details = {
-            "spec_digest": values.get("spec_digest") or values.get("pending_spec_digest"),
-            "was": row.spec_digest,
-        }
-        await self._trail.change(conn, caller, action, connection_name=row.name, details=details)
-        await revoke.policy_changed(conn, caller.tenant_id)
-
-    def _check(self, caller: Caller, name: str, config: Mapping[str, Any], *, known: bool = False) -> Checked:
-        connector = catalog.find(name)
-        if connector is None:
-            raise _wrong("connector", f"must be one of {', '.join(catalog.names())}")
-        try:
-            full = connector.check_config(config)
-        except InvalidConfig as error:
-            fields = [Field(f"config.{f.path}" if f.path else "config", f.problem) for f in error.fields]
-            raise Problem("invalid_input", str(error)[:1000], fields=fields) from None
-        origins = connector.origins(full)
-        if not known and not set(origins) <= set(connector.official_origins):
-            require(caller, "origins.unofficial")
-        try:
-            for origin in origins:
-                check_origin(origin, policy=self._egress)
-        except EgressRefused as error:
-            raise Problem(
-                "egress_refused",
-                error.reason,
-                fields=[Field("config.base_url", error.reason)],
-                hint="an operator can start the server with --allow-upstream HOST:PORT",
-            ) from None
-        return Checked(connector, full, tuple(origins))
 
     async def _tools_exist(self, name: str, checked: Checked, spec: str | None) -> None:
         """Refuses a configuration that lists tools which the description does not have."""
@@ -274,78 +245,32 @@ class Connections:
         missing = checked.connector.missing_tools(view)
         if missing:
             told = f"the description has no operation {', '.join(missing[:10])}"
-            raise _wrong("config.tools", told)
+            raise wrong("config.tools", told)
 
-    async def _pin(self, checked: Checked) -> str | None:
+    async def _pin(self, checked: Checked, *, fresh: bool = False) -> str | None:
         if not checked.connector.needs_spec:
             return None
         wanted: Mapping[str, Any] = checked.config["spec"]
-        pinned = await self._specs.pin(wanted["source"], wanted.get("pin"), self._clock.now())
+        pinned = await self._specs.pin(wanted["source"], wanted.get("pin"), self._clock.now(), fresh=fresh)
         return pinned.digest
 
 
-def _wrong(path: str, problem: str) -> Problem:
-    return Problem("invalid_input", f"{path}: {problem}", fields=[Field(path, problem)])
+def _exists(name: str) -> Problem:
+    return Problem("already_exists", f"there is a connection {name!r} already", hint="PATCH changes it")
 
 
-def _same_version(row: Any, version: int | None) -> None:
-    if version is not None and version != row.version:
-        raise Problem("version_conflict", f"it is at version {row.version} now", hint="read it again")
-
-
-async def _find(conn: AsyncConnection, tenant_id: UUID, name: str) -> Any:
-    statement = select(connections).where(
-        connections.c.tenant_id == tenant_id, connections.c.name == name, connections.c.status != "deleted"
-    )
-    return (await conn.execute(statement)).one_or_none()
-
-
-async def _existing(conn: AsyncConnection, tenant_id: UUID, name: str) -> Any:
-    row = await _find(conn, tenant_id, name) if len(name) <= 24 else None
-    if row is None:
-        raise Problem("unknown_connection", f"no connection {name[:60]!r} in this tenant")
-    return row
+def _pinned(digest: str) -> dict[str, Any]:
+    return {"spec_digest": digest, "pending_spec_digest": None, "pending_report": None}
 
 
 async def _need_reauth(conn: AsyncConnection, tenant_id: UUID, connection_id: UUID) -> None:
+    """A deposit under way is left alone: it finds that the connection has changed and takes itself away."""
     await conn.execute(
         update(accounts)
         .where(
-            and_(
-                accounts.c.tenant_id == tenant_id,
-                accounts.c.connection_id == connection_id,
-                accounts.c.status.in_(("active", "pending")),
-            )
+            accounts.c.tenant_id == tenant_id,
+            accounts.c.connection_id == connection_id,
+            accounts.c.status == "active",
         )
         .values(status="needs_reauth", version=accounts.c.version + 1)
     )
-
-
-async def _shown(conn: AsyncConnection, row: Any) -> dict[str, Any]:
-    spec: dict[str, Any] | None = None
-    if row.spec_digest is not None:
-        spec = await _spec_line(conn, row.spec_digest)
-    pending = None
-    if row.pending_spec_digest is not None:
-        pending = {"digest": row.pending_spec_digest, "report": row.pending_report}
-    return {
-        "id": str(row.id),
-        "name": row.name,
-        "connector": row.connector,
-        "config": row.config,
-        "origins": row.origins,
-        "spec": spec,
-        "pending_spec": pending,
-        "status": row.status,
-        "version": row.version,
-        "created_at": row.created_at,
-    }
-
-
-async def _spec_line(conn: AsyncConnection, digest: str) -> dict[str, Any]:
-    statement = select(
-        spec_blobs.c.digest, spec_blobs.c.source, spec_blobs.c.operations, spec_blobs.c.fetched_at
-    ).where(spec_blobs.c.digest == digest)
-    row = (await conn.execute(statement)).one()
-    fetched: datetime = row.fetched_at
-    return {"digest": row.digest, "source": row.source, "operations": row.operations, "fetched_at": fetched}

@@ -7,16 +7,18 @@ account was there before goes on working until that transaction commits.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Any
+from datetime import datetime
+from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from broker.accounts.pending import Owner, Pending, Pendings, remove, secret_fields
 from broker.accounts.permissions import write_permissions
+from broker.accounts.principals import budget_key, budget_principal
 from broker.accounts.tables import accounts, connections
+from broker.accounts.verification import Verification
 from broker.accounts.views import View, Views
 from broker.audit.trail import AuditTrail
 from broker.clock import Clock
@@ -24,42 +26,18 @@ from broker.db.database import Database
 from broker.domain import Caller, Connection
 from broker.errors import Field, Problem
 from broker.gate import revoke
-from broker.gate.maintenance import Maintenance, MaintenanceCall
+from broker.gate.maintenance import Maintenance
 from broker.gate.principals import Principals
 from broker.identity.tables import identities
+from broker.identity.taking import hold_minter
 from broker.ids import new_id
-from connectors.base import Answer, Permissions, Prepared, UpstreamIdentity
-from connectors.errors import CredentialRejected, EgressRefused, InvalidInput, UpstreamFault, UpstreamTimeout
+from connectors.base import UpstreamIdentity
+from connectors.errors import CredentialRejected
 from vault.binding import CredentialBinding
-from vault.secret import Secret
 from vault.store import Vault
 from vault.tables import credentials
 
-VERIFY_SECONDS = 20.0
-"""Deadline of each verification call."""
-
-PENDING_FOR = timedelta(minutes=10)
-"""A pending account older than this was left by a crash; a job removes it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Owner:
-    """Whose account it is to be: an identity, or the tenant itself (`identity_id` None); and its label."""
-
-    identity_id: UUID | None
-    identifier: str | None
-    label: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class _Pending:
-    """A sealed credential waiting for its verification."""
-
-    account_id: UUID
-    kind: str
-    secret: Secret
-    declared: tuple[str, ...]
-    fingerprint: str
+_ONE_AT_A_TIME: Final = text("select pg_advisory_xact_lock(hashtextextended(:place, 7))")
 
 
 class Deposit:
@@ -83,6 +61,8 @@ class Deposit:
         self._principals = principals
         self._views = views
         self._clock = clock
+        self._verification = Verification(maintenance, clock)
+        self.pendings = Pendings(db=db, vault_=vault_, trail=trail, clock=clock)
 
     async def deposit(
         self,
@@ -99,120 +79,51 @@ class Deposit:
         `upstream_unreachable`, `upstream_timeout`, and the gate's own.
         """
         view = await self._views.connection(caller.tenant_id, connection)
-        pending = await self._seal(caller, connection, view, owner, credential)
+        pending = await self.pendings.seal(caller, connection, view, owner, credential)
         try:
-            upstream = await self._verify(caller, connection, view, pending, credential)
+            upstream = await self._verify(caller, connection, view, owner, pending)
             return await self._keep(caller, connection, view, owner, pending, upstream, replace=replace)
         except BaseException as error:
-            await self._discard(caller, connection, owner, pending, error)
+            await self.pendings.discard(caller, connection, owner, pending, error)
             raise
 
     async def reverify(
         self, caller: Caller, connection: Connection, account_id: UUID, kind: str, public: Mapping[str, Any]
     ) -> UpstreamIdentity:
-        """Asks the upstream again about a credential that is in use: its expiry and permissions. `public` are the
-        credential's fields that are no secret, as far as they are known."""
+        """Asks the upstream again about a credential that is in use, on its own budget. Raises Problem `needs_reauth`
+        where it is accepted no longer, and those of `Verification.ask`."""
         view = await self._views.connection(caller.tenant_id, connection)
-        return await self._ask(caller, connection, view, account_id, kind, public, None)
-
-    async def _seal(
-        self, caller: Caller, connection: Connection, view: View, owner: Owner, credential: Mapping[str, Any]
-    ) -> _Pending:
         try:
-            kind, plaintext, declared = view.connector.check_credential(credential)
-        except InvalidInput as error:
-            fields = [Field(f"credential.{f.path}" if f.path else "credential", f.problem) for f in error.fields]
-            raise Problem("invalid_input", str(error)[:1000], fields=fields, hint=error.hint) from None
-        secret = Secret(plaintext)
-        account_id, credential_id, now = new_id(), new_id(), self._clock.now()
-        binding = CredentialBinding(caller.tenant_id, account_id, credential_id, 1, kind, view.origins)
-        async with self._db.tenant(caller.tenant_id) as conn:
-            sealed = await self._vault.put_credential(conn, binding, secret, now)
-            await conn.execute(
-                insert(accounts).values(
-                    tenant_id=caller.tenant_id,
-                    id=account_id,
-                    connection_id=connection.id,
-                    identity_id=owner.identity_id,
-                    label=owner.label,
-                    status="pending",
-                    kind=kind,
-                    credential_id=credential_id,
-                    permissions={"source": "unknown"},
-                    permissions_version=1,
-                    version=1,
-                    created_at=now,
-                )
-            )
-        return _Pending(account_id, kind, secret, declared, sealed.fingerprint)
+            found = await self._verification.ask(caller, connection, view, account_id, kind, public, principal=None)
+        except CredentialRejected as error:
+            raise Problem("needs_reauth", str(error)[:300], hint=error.hint) from None
+        return found.upstream
 
     async def _verify(
-        self,
-        caller: Caller,
-        connection: Connection,
-        view: View,
-        pending: _Pending,
-        credential: Mapping[str, Any],
+        self, caller: Caller, connection: Connection, view: View, owner: Owner, pending: Pending
     ) -> UpstreamIdentity:
-        public = {k: v for k, v in credential.items() if k not in _secret_fields(view, pending.kind)}
-        return await self._ask(
-            caller,
-            connection,
-            view,
-            pending.account_id,
-            pending.kind,
-            public,
-            f"credential:{pending.fingerprint}",
-        )
-
-    async def _ask(
-        self,
-        caller: Caller,
-        connection: Connection,
-        view: View,
-        account_id: UUID,
-        kind: str,
-        public: Mapping[str, Any],
-        principal: str | None,
-    ) -> UpstreamIdentity:
-        execution_id, made = new_id(), 0
-
-        async def perform(prepared: Prepared) -> Answer:
-            nonlocal made
-            made += 1
-            call = MaintenanceCall(
-                caller=caller,
-                connection=connection,
-                connector=view.connector,
-                account_id=account_id,
-                principal=principal,
-                execution_id=execution_id,
-                n=made,
-                deadline=self._clock.now() + timedelta(seconds=VERIFY_SECONDS),
-            )
-            return await self._maintenance.perform(call, prepared)
-
+        # Before anyone knows whose credential it is, its requests count for whoever's account it would be: that bounds
+        # guessing, and the budgets that guesses can leave behind.
+        sharer = owner.identity_id or caller.tenant_id
+        unknown = f"deposit:{connection.id}:{sharer}"
         try:
-            upstream = await view.connector.verify(view, kind, public, perform)
+            found = await self._verification.ask(
+                caller, connection, view, pending.account_id, pending.kind, pending.public, principal=unknown
+            )
         except CredentialRejected as error:
             told = str(error)[:300]
-            field = Field(f"credential.{_secret_fields(view, kind)[0]}", told)
+            field = Field(f"credential.{secret_fields(view, pending.kind)[0]}", told)
             raise Problem("invalid_input", told, fields=[field], hint=error.hint) from None
-        except EgressRefused as error:
-            raise Problem("egress_refused", error.reason) from None
-        except UpstreamTimeout as error:
-            raise Problem(
-                "upstream_timeout", f"the credential could not be verified: {error}", sent=error.sent
-            ) from None
-        except UpstreamFault as error:
-            told = f"the credential could not be verified: {error}"
-            raise Problem("upstream_unreachable", told, sent=error.sent) from None
-        if principal is not None:
-            # They were counted on the credential while nobody knew whose it was; they were spent by its principal.
-            await self._maintenance.book(
-                view.connector, view.origins[0], caller.tenant_id, upstream.principal, view.connector.meters[:1], made
-            )
-        return upstream
+        await self._maintenance.book(
+            view.connector,
+            view.origins[0],
+            caller.tenant_id,
+            _budget_of(view, found.upstream),
+            view.connector.meters[:1],
+            found.requests,
+            sharer=sharer,
+        )
+        return found.upstream
 
     async def _keep(
         self,
@@ -220,17 +131,15 @@ class Deposit:
         connection: Connection,
         view: View,
         owner: Owner,
-        pending: _Pending,
+        pending: Pending,
         upstream: UpstreamIdentity,
         *,
         replace: bool,
     ) -> UUID:
         now = self._clock.now()
-        known = self._known(caller.tenant_id, view, pending, upstream)
+        known = self._known(caller.tenant_id, view, upstream)
         async with self._db.tenant(caller.tenant_id) as conn:
-            if owner.identity_id is not None:
-                await revoke.hold_identity(conn, owner.identity_id)
-            await _still_wanted(conn, caller.tenant_id, connection, owner)
+            await _still_wanted(conn, caller, connection, owner)
             before = await _current(conn, caller.tenant_id, connection.id, owner)
             if before is None:
                 await _activate(conn, caller.tenant_id, pending.account_id, known)
@@ -239,22 +148,10 @@ class Deposit:
                 await self._renew(conn, caller.tenant_id, view, before, pending, known, now)
                 kept, action = before.id, "account.credential_replaced"
             elif replace:
-                reason = "replaced by another principal"
-                revoked = await revoke.account(conn, caller.tenant_id, before.id, reason, now)
-                await revoke.cancel(conn, revoked.open_calls)
-                await _activate(conn, caller.tenant_id, pending.account_id, known)
+                await _take_over(conn, caller.tenant_id, before.id, pending.account_id, known, now)
                 kept, action = pending.account_id, "account.replaced"
             else:
-                raise Problem(
-                    "principal_changed",
-                    "this credential belongs to another upstream principal than the account's",
-                    hint="an admin can deposit it with replace: true; the old account is revoked then",
-                )
-            details = {
-                "kind": pending.kind,
-                "fingerprint": pending.fingerprint,
-                "principal": upstream.principal,
-            }
+                raise _another_principal()
             await self._trail.change(
                 conn,
                 caller,
@@ -262,22 +159,21 @@ class Deposit:
                 identifier=owner.identifier,
                 connection_name=connection.name,
                 account_id=kept,
-                details=details,
+                details={"kind": pending.kind, "fingerprint": pending.fingerprint, "principal": upstream.principal},
             )
         return kept
 
-    def _known(self, tenant_id: UUID, view: View, pending: _Pending, upstream: UpstreamIdentity) -> dict[str, Any]:
-        permissions = upstream.permissions
-        if permissions is None or permissions.source == "unknown":
-            permissions = declared_permissions(pending.declared)
+    def _known(self, tenant_id: UUID, view: View, upstream: UpstreamIdentity) -> dict[str, Any]:
         return {
             "principal": upstream.principal,
-            "principal_key": self._principals.key(view.connector, view.origins[0], tenant_id, upstream.principal),
+            "principal_key": self._principals.key(
+                view.connector, view.origins[0], tenant_id, _budget_of(view, upstream)
+            ),
             "upstream_display": upstream.display[:200],
             "upstream_account_id": upstream.account_id,
             "upstream_token_id": upstream.token_id,
             "upstream_expires_at": upstream.expires_at,
-            "permissions": write_permissions(permissions),
+            "permissions": write_permissions(upstream.permissions),
         }
 
     async def _renew(
@@ -286,12 +182,31 @@ class Deposit:
         tenant_id: UUID,
         view: View,
         before: Any,
-        pending: _Pending,
+        pending: Pending,
         known: Mapping[str, Any],
         now: datetime,
     ) -> None:
         """Gives the verified credential to the account that is there, as its next version."""
         credential_id = new_id()
+        changed = await conn.execute(
+            update(accounts)
+            .where(
+                accounts.c.tenant_id == tenant_id,
+                accounts.c.id == before.id,
+                accounts.c.version == before.version,
+            )
+            .values(
+                status="active",
+                kind=pending.kind,
+                credential_id=credential_id,
+                permissions_version=accounts.c.permissions_version + 1,
+                version=before.version + 1,
+                **known,
+            )
+        )
+        if changed.rowcount != 1:
+            raise Problem("version_conflict", "the account was changed meanwhile", hint="deposit it again")
+        # After the account's row is ours: a revocation that waits for it will find this credential too.
         latest = await conn.scalar(
             select(credentials.c.version)
             .where(credentials.c.tenant_id == tenant_id, credentials.c.account_id == before.id)
@@ -300,87 +215,71 @@ class Deposit:
         )
         binding = CredentialBinding(tenant_id, before.id, credential_id, (latest or 0) + 1, pending.kind, view.origins)
         await self._vault.put_credential(conn, binding, pending.secret, now)
-        await conn.execute(
-            update(accounts)
-            .where(accounts.c.tenant_id == tenant_id, accounts.c.id == before.id)
-            .values(
-                status="active",
-                kind=pending.kind,
-                credential_id=credential_id,
-                permissions_version=before.permissions_version + 1,
-                version=before.version + 1,
-                **known,
-            )
-        )
-        await _remove(conn, tenant_id, pending.account_id)
-
-    async def _discard(
-        self, caller: Caller, connection: Connection, owner: Owner, pending: _Pending, error: BaseException
-    ) -> None:
-        """Removes what a failed deposit left, and records that it was tried."""
-        async with self._db.tenant(caller.tenant_id) as conn:
-            if not await _remove(conn, caller.tenant_id, pending.account_id):
-                return
-            reason = error.code if isinstance(error, Problem) else type(error).__name__
-            await self._trail.change(
-                conn,
-                caller,
-                "account.deposit_refused",
-                identifier=owner.identifier,
-                connection_name=connection.name,
-                details={"reason": reason, "kind": pending.kind, "fingerprint": pending.fingerprint},
-            )
+        await remove(conn, tenant_id, pending.account_id)
 
 
-def declared_permissions(declared: tuple[str, ...]) -> Permissions:
-    """What a depositor says the token may do, where the token cannot say so itself."""
-    if not declared:
-        return Permissions("unknown")
-    return Permissions(
-        "declared", policies=({"effect": "allow", "permission_groups": [{"name": n} for n in declared]},)
+def _budget_of(view: View, upstream: UpstreamIdentity) -> str:
+    return budget_principal(budget_key(view.config), upstream.principal, upstream.token_id, upstream.account_id)
+
+
+def _another_principal() -> Problem:
+    return Problem(
+        "principal_changed",
+        "this credential belongs to another upstream principal than the account's",
+        hint="an admin can deposit it with replace: true; the old account is revoked then",
     )
 
 
-def _secret_fields(view: View, kind: str) -> tuple[str, ...]:
-    return next((k.secret_fields for k in view.connector.kinds if k.name == kind), ("token",))
-
-
-async def _still_wanted(conn: AsyncConnection, tenant_id: UUID, connection: Connection, owner: Owner) -> None:
-    """Under the identity's lock: nobody was offboarded and nothing redirected while the upstream was asked."""
+async def _still_wanted(conn: AsyncConnection, caller: Caller, connection: Connection, owner: Owner) -> None:
+    """Till the end of the transaction nobody redirects the connection, offboards the owner or revokes the caller's
+    bearer, and none of it happened while the upstream was asked. Deposits to one place come one at a time."""
+    place = f"deposit:{connection.id}:{owner.identity_id}:{owner.label}"
+    await conn.execute(_ONE_AT_A_TIME, {"place": place})
     version = await conn.scalar(
-        select(connections.c.version).where(
-            connections.c.tenant_id == tenant_id,
+        select(connections.c.version)
+        .where(
+            connections.c.tenant_id == caller.tenant_id,
             connections.c.id == connection.id,
             connections.c.status == "active",
         )
+        .with_for_update(read=True)
     )
     if version != connection.version:
         raise Problem("version_conflict", f"connection {connection.name} was changed meanwhile", hint="deposit again")
+    if owner.identity_id is not None:
+        await revoke.hold_identity(conn, owner.identity_id)
+    await hold_minter(conn, caller)
     if owner.identity_id is None:
         return
     status = await conn.scalar(
-        select(identities.c.status).where(identities.c.tenant_id == tenant_id, identities.c.id == owner.identity_id)
+        select(identities.c.status).where(
+            identities.c.tenant_id == caller.tenant_id, identities.c.id == owner.identity_id
+        )
     )
     if status != "active":
         raise Problem("identity_disabled", f"identity {owner.identifier!r} is disabled")
 
 
 async def _current(conn: AsyncConnection, tenant_id: UUID, connection_id: UUID, owner: Owner) -> Any:
-    """The account that this owner and label have now, locked for the change."""
-    statement = (
-        select(accounts)
-        .where(
-            accounts.c.tenant_id == tenant_id,
-            accounts.c.connection_id == connection_id,
-            accounts.c.identity_id.is_(None)
-            if owner.identity_id is None
-            else accounts.c.identity_id == owner.identity_id,
-            accounts.c.label.is_(None) if owner.label is None else accounts.c.label == owner.label,
-            accounts.c.status.in_(("active", "needs_reauth")),
-        )
-        .with_for_update()
+    """The account that this owner and label have now."""
+    identity, label = accounts.c.identity_id, accounts.c.label
+    statement = select(accounts).where(
+        accounts.c.tenant_id == tenant_id,
+        accounts.c.connection_id == connection_id,
+        identity.is_(None) if owner.identity_id is None else identity == owner.identity_id,
+        label.is_(None) if owner.label is None else label == owner.label,
+        accounts.c.status.in_(("active", "needs_reauth")),
     )
     return (await conn.execute(statement)).one_or_none()
+
+
+async def _take_over(
+    conn: AsyncConnection, tenant_id: UUID, old: UUID, new: UUID, known: Mapping[str, Any], now: datetime
+) -> None:
+    """Another principal's account in the place of the one that is there, which is revoked."""
+    revoked = await revoke.account(conn, tenant_id, old, "replaced by another principal", now)
+    await revoke.cancel(conn, revoked.open_calls)
+    await _activate(conn, tenant_id, new, known)
 
 
 async def _activate(conn: AsyncConnection, tenant_id: UUID, account_id: UUID, known: Mapping[str, Any]) -> None:
@@ -391,32 +290,3 @@ async def _activate(conn: AsyncConnection, tenant_id: UUID, account_id: UUID, kn
     )
     if done.rowcount != 1:
         raise Problem("version_conflict", "the deposit took too long and was given up", hint="deposit it again")
-
-
-async def _remove(conn: AsyncConnection, tenant_id: UUID, account_id: UUID) -> bool:
-    gone = await conn.execute(
-        delete(accounts).where(
-            accounts.c.tenant_id == tenant_id, accounts.c.id == account_id, accounts.c.status == "pending"
-        )
-    )
-    if gone.rowcount != 1:
-        return False
-    await conn.execute(
-        delete(credentials).where(credentials.c.tenant_id == tenant_id, credentials.c.account_id == account_id)
-    )
-    return True
-
-
-async def remove_stale(conn: AsyncConnection, tenant_id: UUID, now: datetime) -> int:
-    """Removes pending accounts that a crash left behind; how many. Runs in a transaction scoped to the tenant."""
-    stale = await conn.execute(
-        select(accounts.c.id).where(
-            accounts.c.tenant_id == tenant_id,
-            accounts.c.status == "pending",
-            accounts.c.created_at < now - PENDING_FOR,
-        )
-    )
-    removed = 0
-    for row in stale.all():
-        removed += await _remove(conn, tenant_id, row.id)
-    return removed

@@ -8,6 +8,9 @@ from broker.accounts.permissions import read_permissions, with_learned
 from broker.accounts.tables import accounts
 from broker.db.database import Database
 
+TRIES = 5
+"""How often it is tried again where another lesson, or a new credential, came in between."""
+
 
 class Learning:
     """Writes down what 403 answers have proved."""
@@ -16,17 +19,22 @@ class Learning:
         self._db = db
 
     async def learn(self, tenant_id: UUID, account_id: UUID, operation_id: str, permission: str) -> None:
-        """Remembers that a refusal proved `permission` missing for an operation. Takes no lock; the last one wins."""
+        """Remembers that a refusal proved `permission` missing for an operation. Takes no lock, and never puts back
+        what was changed meanwhile: a new credential's permissions stay its own."""
         mine = (accounts.c.tenant_id == tenant_id, accounts.c.id == account_id)
-        async with self._db.tenant(tenant_id) as conn:
-            stored = await conn.scalar(select(accounts.c.permissions).where(*mine))
-            if stored is None or read_permissions(stored).learned.get(operation_id) == permission:
-                return
-            await conn.execute(
-                update(accounts)
-                .where(*mine)
-                .values(
-                    permissions=with_learned(stored, operation_id, permission),
-                    permissions_version=accounts.c.permissions_version + 1,
+        for _ in range(TRIES):
+            async with self._db.tenant(tenant_id) as conn:
+                seen = select(accounts.c.permissions, accounts.c.permissions_version).where(*mine)
+                row = (await conn.execute(seen)).one_or_none()
+                if row is None or read_permissions(row.permissions).learned.get(operation_id[:200]) == permission[:200]:
+                    return
+                written = await conn.execute(
+                    update(accounts)
+                    .where(*mine, accounts.c.permissions_version == row.permissions_version)
+                    .values(
+                        permissions=with_learned(row.permissions, operation_id, permission),
+                        permissions_version=row.permissions_version + 1,
+                    )
                 )
-            )
+            if written.rowcount == 1:
+                return

@@ -37,7 +37,7 @@ def with_learned(stored: Mapping[str, Any] | None, operation_id: str, permission
     """The stored form with one more operation that a refusal has proved to be out of reach."""
     made = write_permissions(read_permissions(stored))
     learned = dict(made["learned"])
-    learned.pop(operation_id, None)
+    learned.pop(operation_id[:200], None)
     learned[operation_id[:200]] = permission[:200]
     for oldest in list(learned)[: max(0, len(learned) - LEARNED_LIMIT)]:
         del learned[oldest]

@@ -13,6 +13,7 @@ import zlib
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from time import monotonic
 from urllib.parse import urlsplit
 
 import structlog
@@ -34,6 +35,11 @@ RAW_LIMIT = 32 * 1024 * 1024
 
 FETCH_SECONDS = 60.0
 
+REUSE_SECONDS = 3600.0
+"""So long a fetched description serves further connections without being fetched again."""
+
+SOURCES_REMEMBERED = 8
+
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")
 _FILE = "config.spec.source"
 
@@ -54,21 +60,37 @@ class Specs:
         self._db = db
         self._http = http
         self._folder = folder
-        self._one = asyncio.Lock()
+        self._compiling = asyncio.Lock()
+        self._fetching = asyncio.Lock()
+        self._fetched: dict[str, tuple[PinnedSpec, float]] = {}
 
-    async def pin(self, source: str, expected: str | None, now: datetime) -> PinnedSpec:
+    async def pin(self, source: str, expected: str | None, now: datetime, *, fresh: bool = False) -> PinnedSpec:
         """Reads `source` (an https URL that the connector allowed, or a file name in the operator's folder), compiles
-        and stores it. `expected` is its SHA-256 or the beginning of it.
+        and stores it. `expected` is its SHA-256 or the beginning of it. What was fetched less than an hour ago is not
+        fetched again unless `fresh`, or unless it is not what is expected.
 
         Raises Problem: `invalid_input` (no such file, wrong pin, unusable description), `egress_refused`,
         `upstream_unreachable`.
         """
-        raw = await self._fetch(source) if "://" in source else await asyncio.to_thread(self._read, source)
-        digest = hashlib.sha256(raw).hexdigest()
+        if "://" not in source:
+            return await self._keep(await asyncio.to_thread(self._read, source), expected, source, now)
+        async with self._fetching:
+            known = self._fetched.get(source)
+            recent = known is not None and monotonic() - known[1] < REUSE_SECONDS
+            if known is not None and recent and not fresh and known[0].digest.startswith(expected or ""):
+                return known[0]
+            pinned = await self._keep(await self._fetch(source), expected, source, now)
+            while len(self._fetched) >= SOURCES_REMEMBERED:
+                del self._fetched[next(iter(self._fetched))]
+            self._fetched[source] = (pinned, monotonic())
+            return pinned
+
+    async def _keep(self, raw: bytes, expected: str | None, source: str, now: datetime) -> PinnedSpec:
+        digest = await asyncio.to_thread(_sha256, raw)
         if expected is not None and not digest.startswith(expected):
             told = f"the description at {source} has SHA-256 {digest}, not the pinned one"
             raise Problem("invalid_input", told, fields=[Field("config.spec.pin", told)])
-        async with self._one:
+        async with self._compiling:
             stored = await self._stored(digest)
             return stored or await self._compile(raw, digest, source, now)
 
@@ -100,6 +122,8 @@ class Specs:
     async def _fetch(self, url: str) -> bytes:
         parts = urlsplit(url)
         origin = f"{parts.scheme}://{parts.netloc}"
+        if parts.scheme != "https":
+            raise Problem("egress_refused", "a description is fetched over https only")
         try:
             answer = await self._http.send(
                 method="GET",
@@ -127,16 +151,24 @@ class Specs:
             raise Problem("invalid_input", f"{_FILE}: {told}", fields=[Field(_FILE, told)])
         try:
             handle = os.open(self._folder / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+        except PermissionError:
+            told = f"the server may not read {name} in its specs folder"
+            raise Problem("invalid_input", told, fields=[Field(_FILE, told)], fix="operator") from None
         except OSError:
             told = f"there is no file {name} in the server's specs folder"
             hint = "an operator puts descriptions into the `specs` folder of the server's data directory"
             raise Problem("invalid_input", told, fields=[Field(_FILE, told)], hint=hint) from None
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            os.close(handle)
+            told = f"{name} is not a regular file"
+            raise Problem("invalid_input", told, fields=[Field(_FILE, told)])
         with os.fdopen(handle, "rb") as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                told = f"{name} is not a regular file"
-                raise Problem("invalid_input", told, fields=[Field(_FILE, told)])
             raw = file.read(RAW_LIMIT + 1)
         return _unpacked(name, raw)
+
+
+def _sha256(raw: bytes) -> str:
+    return hashlib.sha256(raw).hexdigest()
 
 
 def _unpacked(name: str, raw: bytes) -> bytes:

@@ -20,6 +20,7 @@ from broker.domain import Account, Connection
 from broker.errors import Problem
 from connectors import catalog
 from connectors.base import Connector, Permissions, Tool
+from connectors.errors import InvalidConfig
 from connectors.openapi.index import SpecIndex
 
 
@@ -46,32 +47,35 @@ V = TypeVar("V")
 
 
 class _Cache(Generic[K, V]):
-    """Least recently used values, each made once however many ask at the same time."""
+    """Least recently used values, one version of each, made once however many ask at the same time."""
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
-        self._kept: OrderedDict[K, V] = OrderedDict()
-        self._making: dict[K, asyncio.Task[V]] = {}
+        self._kept: OrderedDict[K, tuple[int, V]] = OrderedDict()
+        self._making: dict[tuple[K, int], asyncio.Task[V]] = {}
 
-    def peek(self, key: K) -> V | None:
-        value = self._kept.get(key)
-        if value is not None:
-            self._kept.move_to_end(key)
-        return value
+    def peek(self, key: K, version: int) -> V | None:
+        kept = self._kept.get(key)
+        if kept is None or kept[0] != version:
+            return None
+        self._kept.move_to_end(key)
+        return kept[1]
 
-    async def get(self, key: K, make: Callable[[], Awaitable[V]]) -> V:
-        value = self.peek(key)
+    async def get(self, key: K, version: int, make: Callable[[], Awaitable[V]]) -> V:
+        value = self.peek(key, version)
         if value is not None:
             return value
-        task = self._making.get(key)
+        task = self._making.get((key, version))
         if task is None:
             task = asyncio.ensure_future(make())
-            self._making[key] = task
-            task.add_done_callback(lambda _: self._making.pop(key, None))
+            self._making[key, version] = task
+            task.add_done_callback(lambda _: self._making.pop((key, version), None))
         # One asker's cancellation must not take the value from the others.
         value = await asyncio.shield(task)
-        self._kept[key] = value
-        self._kept.move_to_end(key)
+        kept = self._kept.get(key)
+        if kept is None or kept[0] <= version:
+            self._kept[key] = (version, value)
+            self._kept.move_to_end(key)
         while len(self._kept) > self._capacity:
             self._kept.popitem(last=False)
         return value
@@ -82,13 +86,13 @@ class Views:
 
     def __init__(self, db: Database, *, views: int = 2000, permissions: int = 20_000, specs: int = 4) -> None:
         self._db = db
-        self._views: _Cache[tuple[UUID, int], View] = _Cache(views)
-        self._permissions: _Cache[tuple[UUID, int], Permissions] = _Cache(permissions)
+        self._views: _Cache[UUID, View] = _Cache(views)
+        self._permissions: _Cache[UUID, Permissions] = _Cache(permissions)
         self._specs: _Cache[str, SpecIndex] = _Cache(specs)
 
     def peek_connection(self, connection: Connection) -> View | None:
         """The view if it is at hand. Ids are unique across tenants, so the tenant is not part of the key."""
-        return self._views.peek((connection.id, connection.version))
+        return self._views.peek(connection.id, connection.version)
 
     async def connection(self, tenant_id: UUID, connection: Connection) -> View:
         """The view of exactly this version. Raises Problem `version_conflict` if it is already gone, `unavailable`."""
@@ -96,11 +100,11 @@ class Views:
         async def make() -> View:
             return await self._load(tenant_id, connection)
 
-        return await self._views.get((connection.id, connection.version), make)
+        return await self._views.get(connection.id, connection.version, make)
 
     def peek_permissions(self, account: Account) -> Permissions | None:
         """The account's permissions if they are at hand."""
-        return self._permissions.peek((account.id, account.permissions_version))
+        return self._permissions.peek(account.id, account.permissions_version)
 
     async def permissions(self, tenant_id: UUID, account: Account) -> Permissions:
         """What the account's credential may do upstream, as known at this version."""
@@ -113,7 +117,7 @@ class Views:
                 stored = (await conn.execute(statement)).scalar_one_or_none()
             return read_permissions(stored)
 
-        return await self._permissions.get((account.id, account.permissions_version), make)
+        return await self._permissions.get(account.id, account.permissions_version, make)
 
     async def spec(self, digest: str) -> SpecIndex:
         """The description with this content hash, loaded off the event loop."""
@@ -126,7 +130,7 @@ class Views:
                 raise Problem("unavailable", "the pinned description is missing from the database", fix="operator")
             return await asyncio.to_thread(SpecIndex.load, bytes(artifact))
 
-        return await self._specs.get(digest, make)
+        return await self._specs.get(digest, 1, make)
 
     async def _load(self, tenant_id: UUID, connection: Connection) -> View:
         statement = select(
@@ -137,7 +141,11 @@ class Views:
         if row is None or row.version != connection.version:
             raise Problem("version_conflict", f"connection {connection.name} has just changed; try again", fix="wait")
         connector = catalog.get(connection.connector)
-        return await self.compose(connection.name, connector, row.config, tuple(row.origins), row.spec_digest)
+        try:
+            return await self.compose(connection.name, connector, row.config, tuple(row.origins), row.spec_digest)
+        except InvalidConfig:
+            told = f"the configuration of connection {connection.name} is not one that this release takes"
+            raise Problem("unavailable", told, hint="an admin can PATCH the connection", fix="admin") from None
 
     async def compose(
         self,
@@ -147,7 +155,7 @@ class Views:
         origins: tuple[str, ...],
         spec_digest: str | None,
     ) -> View:
-        """A view of what is given, stored or not."""
+        """A view of what is given, stored or not. Raises InvalidConfig, Problem `unavailable`."""
         spec = None if spec_digest is None else await self.spec(spec_digest)
         view = View(name, connector.check_config(config), origins, connector, spec, spec_digest)
         view.tools = tuple(connector.tools(view))

@@ -9,8 +9,9 @@ another database cluster: after a restore, begin without a cursor.)
 """
 
 import asyncio
-from collections import defaultdict
-from collections.abc import AsyncIterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -31,7 +32,8 @@ from broker.errors import Problem, invalid
 BATCH: Final = 500
 WALK: Final = 10_000
 AT_ONCE: Final = 2
-"""Exports running in one process; each holds a database connection while it reads a batch, none between."""
+"""Exports of one tenant running in one process, so that one that is not read on keeps nobody else from exporting; and
+batches being read at a time in all: each holds a database connection, and none is held between them."""
 
 _HORIZON: Final = text("select cast(pg_snapshot_xmin(pg_current_snapshot()) as text)")
 _OUTCOMES: Final = text(
@@ -58,7 +60,8 @@ class AuditExport:
         self._db = db
         self._trail = trail
         self._reach = reach
-        self._running = asyncio.Semaphore(AT_ONCE)
+        self._running: Counter[UUID] = Counter()
+        self._reading = asyncio.Semaphore(AT_ONCE)
 
     async def begin(self, caller: Caller, request: ExportRequest) -> AsyncIterator[bytes]:
         """The lines of the export, in blocks. Itself an audited change. Raises Problem `forbidden`,
@@ -69,7 +72,7 @@ class AuditExport:
             raise invalid("format", "only `native` in this release; `ocsf`, `ecs` and `cef` follow")
         if request.cursor is not None and not _is_cursor(request.cursor):
             raise invalid("cursor", "is not one that an export gave")
-        if self._running.locked():
+        if self._running[caller.tenant_id] >= AT_ONCE:
             raise Problem("rate_limited", f"{AT_ONCE} exports are already running here", retry_after=10)
         async with self._db.tenant(caller.tenant_id) as conn:
             horizon = str(await conn.scalar(_HORIZON))
@@ -87,9 +90,9 @@ class AuditExport:
         where = _span(request, horizon)
         after: Key | None = None
         count = 0
-        async with self._running:
+        with self._counted(tenant_id):
             while True:
-                async with self._db.tenant(tenant_id) as conn:
+                async with self._reading, self._db.tenant(tenant_id) as conn:
                     found = await step(conn, tenant_id, where, after=after, size=BATCH, walk=WALK, newest_first=False)
                     outcomes = await self._outcomes(conn, tenant_id, found.rows, horizon)
                 if found.rows:
@@ -99,6 +102,16 @@ class AuditExport:
                 if after is None:
                     break
         yield orjson.dumps({"kind": "end", "items": count, "cursor": horizon}) + b"\n"
+
+    @contextmanager
+    def _counted(self, tenant_id: UUID) -> Iterator[None]:
+        self._running[tenant_id] += 1
+        try:
+            yield
+        finally:
+            self._running[tenant_id] -= 1
+            if not self._running[tenant_id]:
+                del self._running[tenant_id]
 
     @staticmethod
     async def _outcomes(

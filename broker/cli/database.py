@@ -1,21 +1,21 @@
 """The database of a data directory, for commands that work on it without a server's API."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import asyncpg
 
+from broker import logs
 from broker.cli.errors import CommandError
 from broker.cli.serving import cannot
 from broker.cli.session import Cli
-from broker.db.embedded.connection import ConnectionInfo
 from broker.db.embedded.home import HOME, recorded
-from broker.db.server_checks import ExternalDatabase
 from broker.server.errors import CannotStart
 from broker.server.privileges import Serving
-from broker.server.storage import Storage, open_storage
+from broker.server.storage import Storage, open_storage, place_of
 from broker.settings import Settings
 
 T = TypeVar("T")
@@ -24,6 +24,7 @@ T = TypeVar("T")
 def run_with_storage(cli: Cli, work: Callable[[Settings, Storage], Awaitable[T]]) -> T:
     """Runs `work` with the database reachable: the external one, the embedded one of a running server, or the embedded
     one started for as long as this takes. Raises CommandError."""
+    quiet(cli)
     settings = cli.settings
 
     async def run() -> T:
@@ -34,6 +35,11 @@ def run_with_storage(cli: Cli, work: Callable[[Settings, Storage], Awaitable[T]]
         return asyncio.run(run())
     except CannotStart as error:
         raise cannot(error) from None
+
+
+def quiet(cli: Cli) -> None:
+    """Lets only warnings through, to standard error: standard output is the command's answer."""
+    logs.configure(json=cli.out.as_json, node="", level=logging.WARNING)
 
 
 @asynccontextmanager
@@ -69,16 +75,3 @@ async def running_embedded(settings: Settings) -> Storage | None:
         return None
     await connection.close(timeout=5)
     return Storage(place_of(info, "app"), place_of(info, "owner"))
-
-
-def place_of(info: ConnectionInfo, role: Literal["app", "owner"]) -> ExternalDatabase:
-    """The embedded server's address in a role, in the words of any database's."""
-    given = info.connect_kwargs(role)
-    return ExternalDatabase(
-        host=given["host"],
-        port=given["port"],
-        user=given["user"],
-        database=given["database"],
-        password=given["password"],
-        verified=False,
-    )

@@ -72,6 +72,9 @@ def doctor(
     tell(server(cli))
 
     async def rest() -> None:
+        from broker.cli.database import quiet
+
+        quiet(cli)
         async for finding in database(cli.settings, cli.now):
             tell(finding)
         if not no_egress:

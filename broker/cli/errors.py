@@ -72,6 +72,7 @@ class Refused(CommandError):
             told.append(f"→ {self.hint}")
         if self.problem.get("connect_url"):
             told.append(f"→ {self.problem['connect_url']}")
-        if self.code == "not_granted" and self.problem.get("execution_id"):
-            told.append(f"→ keyreeve allow {self.problem['execution_id']}")
+        mended_by = f"keyreeve allow {self.problem.get('execution_id')}"
+        if self.code == "not_granted" and self.problem.get("execution_id") and mended_by not in (self.hint or ""):
+            told.append(f"→ {mended_by}")
         return told

@@ -70,8 +70,10 @@ def _actor(actor: str) -> str:
 def _deed(item: Mapping[str, Any]) -> str:
     if item["kind"] == "refusal" and item.get("suppressed"):
         return f"{who(item)} was refused {item['suppressed']} more times ({item.get('reason')})"
-    now, past = _verb(item)
-    thing = _thing(item)
+    now, past, thing = *_verb(item), _thing(item)
+    if item.get("reason") == "maintenance":
+        what = f"{item.get('method')} /{'/'.join(_segments(item))}"
+        now, past, thing = "check", "checked", f"a credential on {item.get('connection_name')} ({what})"
     outcome = item["outcome"]
     if item["kind"] == "refusal":
         told = item.get("detail") or str(item.get("reason", "")).replace("_", " ")

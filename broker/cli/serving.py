@@ -94,10 +94,6 @@ def up(
     """
     if cli.tenant is not None:
         raise Usage("--tenant means nothing to `up`", "a server serves every tenant")
-    from broker import logs
-    from broker.server.errors import CannotStart
-    from broker.server.up import up as run
-
     json_logs = cli.json_asked or not cli.out.stderr.isatty()
     settings = settings_of(
         cli.data_dir,
@@ -111,12 +107,20 @@ def up(
         audit_retention_days=audit_retention_days,
         json_logs=json_logs,
     )
-    logs.configure(json=json_logs, node=settings.node)
+    raise typer.Exit(_serve(settings, json_ready=cli.json_asked))
+
+
+def _serve(settings: Settings, *, json_ready: bool) -> int:
+    """Runs the server to its end; the exit code. Raises CommandError where it does not start."""
+    from broker import logs
+    from broker.server.errors import CannotStart
+    from broker.server.up import up as run
+
+    logs.configure(json=settings.json_logs, node=settings.node)
     try:
-        code = asyncio.run(run(settings, json_ready=cli.json_asked))
+        return asyncio.run(run(settings, json_ready=json_ready))
     except CannotStart as error:
         raise cannot(error) from None
-    raise typer.Exit(code)
 
 
 def cannot(error: "CannotStart") -> CommandError:

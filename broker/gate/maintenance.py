@@ -6,18 +6,24 @@ whoever asks for them has been judged by role, and the account need not be activ
 
 from dataclasses import dataclass
 from datetime import datetime
+from time import monotonic
 from uuid import UUID
 
 from broker.clock import Clock
 from broker.domain import Caller, Connection, Decision
+from broker.errors import Problem
 from broker.gate import endings
 from broker.gate.admission import Admissions, Claim, Refused, hold_seconds, ordered
 from broker.gate.dispatch import Dispatch, Order
 from broker.gate.inflight import InFlight
+from broker.gate.perform import Pace
 from broker.gate.principals import Principals
 from broker.ids import new_id
 from broker.settings import Limits
 from connectors.base import Answer, Connector, Meter, Prepared
+
+_TURN_SECONDS = 5.0
+"""How long a call of ours waits for its turn towards an official origin."""
 
 _DECISION = Decision(allowed=True, reason="maintenance")
 
@@ -52,6 +58,7 @@ class Maintenance:
         clock: Clock,
         limits: Limits,
         in_flight: InFlight,
+        pace: Pace | None = None,
     ) -> None:
         self._dispatch = dispatch
         self._admissions = admissions
@@ -59,14 +66,17 @@ class Maintenance:
         self._clock = clock
         self._limits = limits
         self._in_flight = in_flight
+        self._pace = pace
 
     async def perform(self, call: MaintenanceCall, prepared: Prepared) -> Answer:
         """Sends one maintenance request. Raises Problem where it is not admitted, and the connector's own UpstreamFault
         or EgressRefused where no usable answer came."""
-        timeout = min((call.deadline - self._clock.now()).total_seconds(), self._limits.call_seconds_max)
-        if timeout <= 0:
-            raise endings.deadline_passed()
         with self._in_flight.room(call.caller.tenant_id, None):
+            if self._pace is not None and prepared.origin in call.connector.official_origins:
+                await self._turn(self._pace, call)
+            timeout = min((call.deadline - self._clock.now()).total_seconds(), self._limits.call_seconds_max)
+            if timeout <= 0:
+                raise endings.deadline_passed()
             found = await self._dispatch.admit(
                 self._order(call, prepared, timeout), self._claim(call, prepared, timeout), self._clock.now(), 0.0
             )
@@ -97,6 +107,15 @@ class Maintenance:
         (the account's identity; None: the tenant's own)."""
         key = self._principals.key(connector, origin, tenant_id, principal)
         await self._admissions.book(key, meters, requests, tenant_id, sharer or tenant_id)
+
+    @staticmethod
+    async def _turn(pace: Pace, call: MaintenanceCall) -> None:
+        """Whoever deposits one credential after another must not spend the address's rate that all tenants share."""
+        try:
+            await pace.turn(call.caller.tenant_id, monotonic() + _TURN_SECONDS)
+        except TimeoutError:
+            told = "this installation's own rate towards the upstream is used up"
+            raise Problem("rate_limited", told, retry_after=1, sent=False) from None
 
     def _order(self, call: MaintenanceCall, prepared: Prepared, timeout: float) -> Order:
         return Order(

@@ -27,10 +27,11 @@ def standard_jobs(
     nodes: Nodes,
     key_watch: BootstrapKeyWatch,
     sweep: Callable[[datetime], Awaitable[int]],
+    stale_deposits: Callable[[], Awaitable[int]],
     in_flight: Callable[[], int] | None = None,
 ) -> list[Job]:
-    """Every periodic job. `sweep` closes the calls that nobody will settle and returns how many; `in_flight`
-    tells how many calls this process has under way.
+    """Every periodic job. `sweep` closes the calls that nobody will settle and returns how many; `stale_deposits`
+    removes what deposits left behind in a crash; `in_flight` tells how many calls this process has under way.
     """
 
     async def swept() -> None:
@@ -53,6 +54,7 @@ def standard_jobs(
         Job("heartbeat", BEAT_SECONDS, beat, deadline=5.0),
         Job("kept_results", 900.0, forgetting.results, alone=True, at_once=False, deadline=300.0),
         Job("ended_sessions", HOUR, forgetting.sessions, alone=True, at_once=False, deadline=300.0),
+        Job("stale_deposits", 600.0, stale_deposits, alone=True, at_once=False),
         Job("bootstrap_key", 24 * HOUR, key_watch.run),
         Job("gauges", 10.0, gauges),
     ]

@@ -47,6 +47,7 @@ class Workers:
     async def _start(self, number: int) -> None:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
+            "-P",  # never import from the folder that somebody happened to start in
             "-m",
             "broker.server.worker",
             stdin=asyncio.subprocess.PIPE,

@@ -58,13 +58,13 @@ async def open_storage(settings: Settings, serving: Serving) -> AsyncIterator[St
     except EmbeddedError as error:
         raise CannotStart(str(error), "or name another PostgreSQL with KEYREEVE_DATABASE_URL") from None
     try:
-        yield Storage(_place(info, "app"), _place(info, "owner"), server)
+        yield Storage(place_of(info, "app"), place_of(info, "owner"), server)
     finally:
         await server.stop()
 
 
-def _place(info: ConnectionInfo, role: Literal["app", "owner"]) -> ExternalDatabase:
-    """The embedded server in the words of an external one: a folder of sockets, reached with a password."""
+def place_of(info: ConnectionInfo, role: Literal["app", "owner"]) -> ExternalDatabase:
+    """The embedded server's address in a role, in the words of any database's."""
     given = info.connect_kwargs(role)
     return ExternalDatabase(
         host=given["host"],

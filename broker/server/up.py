@@ -25,7 +25,7 @@ from broker.settings import Settings
 from vault.errors import VaultError
 from vault.harden import harden_process
 from vault.keys import EnvRootKey
-from vault.rootfile import FileRootKey
+from vault.rootfile import FileRootKey, root_key_text
 
 _log = structlog.get_logger(__name__)
 
@@ -110,8 +110,7 @@ def read_root_key(settings: Settings) -> str:
         if not path.exists() and settings.root_key_file is None:
             FileRootKey.create(path)
             _log.info("root key made", file=str(path), advice="keep a copy away from the database's backups")
-        FileRootKey(path)
-        return path.read_text(encoding="ascii")
+        return root_key_text(path)
     except VaultError as error:
         raise CannotStart(f"the root key cannot be used: {error}", "see `keyreeve doctor`") from None
 

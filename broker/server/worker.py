@@ -24,6 +24,7 @@ from broker import logs
 from broker.app import create_app
 from broker.assembly import assemble
 from broker.db.server_checks import ExternalDatabase
+from broker.server.protocol import BoundedProtocol
 from broker.settings import Limits, Settings
 from vault.harden import harden_process
 
@@ -126,13 +127,12 @@ async def serve(orders: Orders) -> None:
             server_header=False,
             date_header=True,
             loop="none",
-            http="httptools",
+            http=BoundedProtocol,
             ws="none",
             proxy_headers=orders.settings.trusted_proxy,
             forwarded_allow_ips="*" if orders.settings.trusted_proxy else None,
             timeout_keep_alive=75,
             timeout_graceful_shutdown=int(orders.settings.limits.drain_seconds),
-            h11_max_incomplete_event_size=64 * 1024,
             limit_concurrency=2000,
             backlog=1024,
         )

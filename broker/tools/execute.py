@@ -102,7 +102,7 @@ class ToolRunner:
             return await self._authenticator.resolve(token, asked, self._clock.now())
 
         call = self._call_request(request, chosen, execution_id, reload)
-        if request.dry_run and chosen.prepared.effect != "read":
+        if request.dry_run:
             return self._dry_run(chosen, call, execution_id)
         if request.idempotency_key is None:
             return await self._perform(call, chosen.prepared, execution_id)
@@ -182,7 +182,12 @@ class ToolRunner:
         )
 
     async def _perform(self, call: CallRequest, prepared: Prepared, execution_id: UUID) -> Result:
-        performed = await self._gate.perform(call, prepared)
+        try:
+            performed = await self._gate.perform(call, prepared)
+        except Problem as problem:
+            # The gate has written this down: a refusal where nothing was admitted, else the call's outcome.
+            problem.recorded = problem.recorded or problem.sent is not None
+            raise
         log_call(_line(call, prepared, performed))
         return result_of(performed, prepared, execution_id)
 
@@ -202,11 +207,12 @@ class ToolRunner:
         except BaseException:
             await asyncio.shield(self._idempotency.unknown(claim))
             raise
-        await self._idempotency.finish(claim, stored(result))
+        # The call is done: a client that leaves now must find its result, not a key that was cut off.
+        await asyncio.shield(self._idempotency.finish(claim, stored(result)))
         return result
 
     def _dry_run(self, chosen: _Chosen, call: CallRequest, execution_id: UUID) -> Result:
-        """What a write would be and whether policy would let it through; nothing is sent."""
+        """What the call would be and whether policy would let it through. Nothing is sent, whatever its effect."""
         decision = self._gate.judge(call, chosen.prepared)
         prepared = chosen.prepared
         permit = chosen.view.connector.permit(prepared, chosen.permissions)
@@ -233,6 +239,7 @@ class ToolRunner:
             detail=problem.detail[:300],
         )
         await self._trail.refusal(resolved.caller, facts)
+        problem.recorded = True
 
 
 def _line(call: CallRequest, prepared: Prepared, performed: Performed) -> CallLine:
@@ -292,12 +299,16 @@ def stored(result: Result) -> dict[str, Any]:
 
 def _replayed(claim: Replay) -> Result:
     kept = claim.result
+    warnings = list(kept["warnings"])
+    if not claim.kept:
+        warnings.append("the first answer was too large to be kept: it was done, but its data is not repeated")
     return Result(
         execution_id=UUID(kept["execution_id"]),
         is_error=kept["is_error"],
         data=kept["data"],
         error=kept["error"],
-        warnings=tuple(kept["warnings"]),
+        warnings=tuple(warnings),
         calls=tuple(CallRecord(*c) for c in kept["calls"]),
+        truncated=not claim.kept,
         replayed=True,
     )

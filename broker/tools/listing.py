@@ -17,6 +17,7 @@ from broker.identity.authenticate import Asked, Authenticator
 from broker.identity.tokens import ParsedToken
 from broker.policy.reach import Reach, reach_of_tool
 from broker.tools.choose import choose_account
+from broker.tools.hints import Hints
 from connectors.base import Permissions, Tool
 
 
@@ -40,6 +41,7 @@ class Listing:
         clock: Clock,
     ) -> None:
         self._authenticator = authenticator
+        self._hints = Hints(authenticator)
         self._views = views
         self._clock = clock
 
@@ -57,11 +59,15 @@ class Listing:
         for connection in sorted(resolved.connections, key=lambda c: c.name):
             entries.extend(await self._connection(resolved, connection, now))
         if asked.connection is not None and not entries:
-            raise Problem("unknown_connection", f"no connection {asked.connection!r} that this identity may use")
+            raise await self._hints.unknown_connection(resolved, asked.connection)
         return _page([e for e in entries if after is None or e.key > after], page_size)
 
     async def _connection(self, resolved: Resolved, connection: Connection, now: datetime) -> list[_Entry]:
-        grants = [g for g in resolved.grants if g.connection_id == connection.id]
+        grants = [
+            g
+            for g in resolved.grants
+            if g.connection_id == connection.id and (g.expires_at is None or g.expires_at > now)
+        ]
         allowed = resolved.caller.bearer.restrictions.connections
         if not grants or (allowed is not None and connection.name not in allowed):
             return []
@@ -175,7 +181,7 @@ def _read_page_token(text: str | None) -> str | None:
     if text is None:
         return None
     try:
-        key = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode("ascii")
+        key = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True).decode("ascii")
     except (binascii.Error, ValueError):
         raise invalid("page_token", "is not one that this server gave") from None
     if len(key) > 100:

@@ -40,13 +40,14 @@ class Result:
             "execution_id": str(self.execution_id),
             "is_error": self.is_error,
         }
+        cut = False
         if as_content:
-            body["content"] = self._content()
+            body["content"], cut = self._content()
         else:
             body["data"] = self.data
         if self.error is not None:
             body["error"] = self.error
-        body["truncated"] = self.truncated
+        body["truncated"] = self.truncated or cut
         body["replayed"] = self.replayed
         body["calls"] = [_call(c) for c in self.calls]
         body["logs"] = list(self.logs)
@@ -54,17 +55,18 @@ class Result:
         body["budget"] = None if self.budget is None else _budget(self.budget, connection_name)
         return dumps(body)
 
-    def _content(self) -> list[dict[str, Any]]:
-        """MCP content blocks (2025-06-18 and later): one text block, or an image block for binary images."""
+    def _content(self) -> tuple[list[dict[str, Any]], bool]:
+        """MCP content blocks (2025-06-18 and later): one text block, or an image block for binary images. And whether
+        the text was cut."""
         binary = self.data.get("$binary") if isinstance(self.data, dict) else None
         if isinstance(binary, Mapping) and str(binary.get("media_type", "")).startswith("image/"):
-            return [{"type": "image", "data": binary["base64"], "mimeType": binary["media_type"]}]
+            return [{"type": "image", "data": binary["base64"], "mimeType": binary["media_type"]}], False
         shown = {"error": self.error, "data": self.data} if self.error is not None else self.data
         text = dumps(shown).decode()
-        if len(text) > CONTENT_TEXT_LIMIT:
-            left = len(text) - CONTENT_TEXT_LIMIT
+        left = len(text) - CONTENT_TEXT_LIMIT
+        if left > 0:
             text = text[:CONTENT_TEXT_LIMIT] + f"\n[{left} more characters; ask for less, or with `as: data`]"
-        return [{"type": "text", "text": text}]
+        return [{"type": "text", "text": text}], left > 0
 
 
 def dumps(value: Any) -> bytes:
@@ -78,7 +80,9 @@ def dumps(value: Any) -> bytes:
 
 def _parts(value: Any) -> bytes:
     if isinstance(value, Mapping):
-        return b"{" + b",".join(orjson.dumps(str(key)) + b":" + dumps(item) for key, item in value.items()) + b"}"
+        return (
+            b"{" + b",".join(json.dumps(str(key)).encode() + b":" + dumps(item) for key, item in value.items()) + b"}"
+        )
     if isinstance(value, list | tuple):
         return b"[" + b",".join(dumps(item) for item in value) + b"]"
     return json.dumps(value, allow_nan=False).encode()

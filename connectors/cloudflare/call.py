@@ -4,13 +4,14 @@ import re
 from collections.abc import Mapping
 from difflib import get_close_matches
 from functools import lru_cache
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import Any, Final
+from urllib.parse import unquote
 
 from connectors.base import ConnectionView, Json, Prepared
 from connectors.cloudflare import graphql
 from connectors.cloudflare.config import Base, split_base
-from connectors.cloudflare.guarded import secret_fields
+from connectors.cloudflare.guarded import handles_secrets, secret_fields
 from connectors.cloudflare.operations import GRAPHQL, REST, operation_of
 from connectors.cloudflare.resources import request_resources
 from connectors.cloudflare.summary import summarise
@@ -20,9 +21,11 @@ from connectors.openapi.content import json_bytes
 from connectors.openapi.index import SpecIndex
 from connectors.openapi.model import ABSENT, Absent, OperationDetails, OperationRow
 from connectors.openapi.request import Built, build
+from connectors.openapi.template import parse
 
 FIELDS: Final = ("operation", "path_params", "query", "body", "account_id", "content_type", "headers")
 MAX_WARNING: Final = 300
+MAX_UNKNOWN: Final = 10
 
 _DOMAIN = re.compile(r"(?=.{4,253}$)[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)+")
 
@@ -92,6 +95,7 @@ def prepare_row(
     base = base_of(connection.config["base_url"])
     path = base.prefix + built.path
     check_target(path, built.query)
+    _refuse_other_operation(index_of(connection), row, built.path)
     operation = operation_of(row)
     plain = None if isinstance(body, Absent) else body
     return Prepared(
@@ -134,7 +138,8 @@ def _graphql(connection: ConnectionView, given: Mapping[str, Json], body: Json |
 
 
 def _check_fields(given: Mapping[str, Json]) -> None:
-    problems = [_unknown(str(name)) for name in given if name not in FIELDS]
+    # Cut before the likenesses are sought: they are costly, and a caller may send a million names.
+    problems = [_unknown(str(name)) for name in islice((n for n in given if n not in FIELDS), MAX_UNKNOWN)]
     operation = given.get("operation")
     if not isinstance(operation, str) or not operation.strip():
         problems.append(FieldProblem("operation", 'is required: an operation id, or "GET /zones/{zone_id}"'))
@@ -184,6 +189,33 @@ def _refuse_names(row: OperationRow, path_params: Mapping[str, Json]) -> None:
                 [FieldProblem(f"path_params.{name}", "must be the zone's id (32 hex digits), not its name")],
                 hint=f'find it with operation "GET /zones" and query {{"name": "{value}"}}',
             )
+
+
+def _refuse_other_operation(index: SpecIndex, row: OperationRow, path: str) -> None:
+    """Refuses values that make the path another operation's, as the upstream reads it: what is judged is what is done.
+
+    `GET …/stream/{identifier}` with "webhook" *is* `GET …/stream/webhook`, which returns a secret. So may a value with
+    an encoded slash be, where the upstream decodes before it routes; a slash in an object's key stays allowed.
+    """
+    read = path
+    for _ in range(4):
+        found = index.match(row.method, read)
+        other = None
+        if found is not None and not _same_shape(found[0], row):
+            other = found[0].ref
+        elif found is None and read != path and handles_secrets(row.method, read):
+            other = f"{row.method} {read[:200]}"
+        if other is not None:
+            told = f"would make this another operation, {other}"
+            raise InvalidInput([FieldProblem("path_params", told)], hint="call that operation by its own name")
+        if unquote(read) == read:
+            return
+        read = unquote(read)
+
+
+def _same_shape(one: OperationRow, other: OperationRow) -> bool:
+    """Whether two operations' templates take the same paths: they differ in their parameters' names at most."""
+    return one.number == other.number or parse(one.path).shape == parse(other.path).shape
 
 
 def _placed(template: str) -> list[tuple[str, str]]:

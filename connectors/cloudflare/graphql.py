@@ -10,12 +10,16 @@ from typing import Final
 from graphql import (
     DocumentNode,
     FieldNode,
+    FragmentDefinitionNode,
+    FragmentSpreadNode,
     GraphQLError,
+    InlineFragmentNode,
     ListValueNode,
     Node,
     ObjectValueNode,
     OperationDefinitionNode,
     OperationType,
+    SelectionSetNode,
     StringValueNode,
     VariableNode,
     parse,
@@ -33,6 +37,7 @@ MAX_DEPTH: Final = 40
 EVERY: Final = "*"  # in Resources: not confined to named ones
 
 _TAGS: Final = {"zones": "zoneTag", "accounts": "accountTag"}
+_NAMELESS: Final = frozenset({"__typename", "__schema", "__type", "cost", "budget"})  # without anybody's data
 
 
 def operation(effect: Effect) -> Operation:
@@ -49,7 +54,9 @@ def operation(effect: Effect) -> Operation:
 def read_document(body: Json) -> tuple[Operation, Resources]:
     """What a GraphQL request does and whose data it names.
 
-    A `zones` or `accounts` field that is not confined to given tags by its filter names every one (`*`).
+    A `zones` or `accounts` field that is not confined to given tags by its filter names every one (`*`). A query that
+    asks for both, or for anything else beside them, names every one too: a grant for zones alone must not carry an
+    account's data along.
 
     Raises:
         InvalidInput: not {query, variables?, operationName?}, not one GraphQL operation, or past a bound.
@@ -94,7 +101,7 @@ def _parse(query: str) -> DocumentNode:
             if depth > MAX_DEPTH:
                 raise _refuse("query", f"is nested deeper than {MAX_DEPTH}")
         elif character in "}])":
-            depth -= 1
+            depth = max(0, depth - 1)  # closing ones in a comment must not make room
     try:
         return parse(query, no_location=True, max_tokens=MAX_TOKENS)
     except GraphQLError as exc:
@@ -110,7 +117,42 @@ def _resources(document: DocumentNode, variables: Mapping[str, Json]) -> Resourc
         tag = _TAGS.get(kind)
         if tag is not None:
             found[kind].extend(_named(node, tag, document, variables))
+    if _mixed(document):
+        for named in found.values():
+            named.append(EVERY)
     return Resources(unique(found["accounts"]), unique(found["zones"]))
+
+
+def _mixed(document: DocumentNode) -> bool:
+    """Whether the document asks for data of more than one kind: zones and accounts, or anything that is neither."""
+    fragments = {d.name.value: d for d in document.definitions if isinstance(d, FragmentDefinitionNode)}
+    kinds: set[str] = set()
+    for operation_ in (d for d in document.definitions if isinstance(d, OperationDefinitionNode)):
+        for top in _selected(operation_.selection_set, fragments):
+            if top.name.value == "viewer":
+                kinds.update(field.name.value for field in _selected(top.selection_set, fragments))
+            else:
+                kinds.add(top.name.value)
+    return len(kinds - _NAMELESS) > 1 or not kinds <= _NAMELESS | _TAGS.keys()
+
+
+def _selected(
+    selection: SelectionSetNode | None, fragments: Mapping[str, FragmentDefinitionNode]
+) -> Iterator[FieldNode]:
+    """The fields selected right here, through fragments; each fragment is entered once."""
+    pending: list[SelectionSetNode | None] = [selection]
+    entered: set[str] = set()
+    while pending:
+        current = pending.pop()
+        for node in current.selections if current is not None else ():
+            if isinstance(node, FieldNode):
+                yield node
+            elif isinstance(node, InlineFragmentNode):
+                pending.append(node.selection_set)
+            elif isinstance(node, FragmentSpreadNode) and node.name.value not in entered:
+                entered.add(node.name.value)
+                spread = fragments.get(node.name.value)
+                pending.append(None if spread is None else spread.selection_set)
 
 
 def _fields_of(node: Node) -> Iterator[FieldNode]:
@@ -139,7 +181,7 @@ def _named(node: FieldNode, tag: str, document: DocumentNode, variables: Mapping
     values = [value] if key == tag else value if key == f"{tag}_in" else None
     if not isinstance(values, list) or not values or not all(isinstance(v, str) for v in values):
         return [EVERY]
-    return [v[:64] for v in values]
+    return [v if len(v) <= 64 else EVERY for v in values]
 
 
 def _plain(node: Node, document: DocumentNode, variables: Mapping[str, Json]) -> Json:

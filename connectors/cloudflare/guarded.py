@@ -101,7 +101,7 @@ GUARDED: Final[tuple[Rule, ...]] = (
         (
             "result.rtmps.streamKey", "result.rtmpsPlayback.streamKey", "result.srt.passphrase",
             "result.srtPlayback.passphrase", "result.liveInputs.*.rtmps.streamKey",
-            "result.*.streamKey",
+            "result.streamKey", "result.*.streamKey",
         ),
     ),
     Rule("GET PUT", "/accounts/*/images/v1/keys/**", ("result.keys.*.value",)),
@@ -183,6 +183,11 @@ def secret_fields(method: str, template: str) -> tuple[str, ...]:
         if rule is not None:
             return rule.secret
     return _SUSPECT_FIELDS if _suspect(method, template) else ()
+
+
+def handles_secrets(method: str, path: str) -> bool:
+    """Whether a concrete path is one of a reviewed operation that hands out a secret or access, described or not."""
+    return match(GUARDED, method, path) is not None or match(REDACTED, method, path) is not None
 
 
 def _suspect(method: str, template: str) -> bool:

@@ -46,7 +46,7 @@ def hide_fields(raw: bytes, value: Json, fields: Sequence[str]) -> bytes | None:
     them.
     """
     paths = [tuple(field.split(".")) for field in fields]
-    if not any(_reaches(value, path) for path in paths):
+    if not any(_reaches(value, path) for path in paths) and not _repeats(raw):
         return None
     exact: Json = json.loads(raw, parse_int=_verbatim, parse_float=_verbatim)
     for path in paths:
@@ -61,6 +61,20 @@ def hide_fields(raw: bytes, value: Json, fields: Sequence[str]) -> bytes | None:
         for path in paths:
             plain = _hide(plain, path)
         return json.dumps(plain, separators=(",", ":")).encode()
+
+
+def _repeats(raw: bytes) -> bool:
+    """Whether any object of the text has a key twice: decoding keeps the last, and the text still holds the first."""
+    found = False
+
+    def noted(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
+        nonlocal found
+        made = dict(pairs)
+        found = found or len(made) < len(pairs)
+        return made
+
+    json.loads(raw, object_pairs_hook=noted)
+    return found
 
 
 def _verbatim(number: str) -> Any:

@@ -60,7 +60,10 @@ def _named(keys: frozenset[str], *sources: Mapping[str, Json]) -> list[str]:
 
 def _ids(value: Json) -> Iterator[str]:
     if isinstance(value, str):
-        yield from (part[:64] for part in value.split(",")[:MAX_NAMED] if part)
+        parts = value.split(",", MAX_NAMED)
+        yield from (part[:64] for part in parts[:MAX_NAMED] if part)
+        if len(parts) > MAX_NAMED:
+            yield EVERY  # whom the rest names is not looked at
     elif isinstance(value, dict):
         identifier = value.get("id")
         if isinstance(identifier, str):
@@ -69,3 +72,5 @@ def _ids(value: Json) -> Iterator[str]:
         for item in value[:MAX_NAMED]:
             if isinstance(item, (str, dict)):
                 yield from _ids(item)
+        if len(value) > MAX_NAMED:
+            yield EVERY

@@ -70,6 +70,8 @@ def split_input(
         parameter = places.get(name, ABSENT)
         if isinstance(parameter, Absent):
             wrong.append(FieldProblem(name[:100], "is not a known field" + near(name, places)))
+            if len(wrong) >= MAX_PROBLEMS:
+                break
         elif parameter is None:
             body = value
         else:

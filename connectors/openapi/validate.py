@@ -102,6 +102,8 @@ def check_headers(
         parameter = declared.get(name.lower())
         if parameter is None:
             out.append(FieldProblem(".".join(at), "can't be set on this operation" + near(name, declared)))
+            if len(out) >= MAX_PROBLEMS:
+                break
             continue
         value = wire.typed(parameter.schema, given[name], details.defs)
         try:

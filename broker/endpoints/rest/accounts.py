@@ -7,7 +7,7 @@ from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from broker.endpoints.rest.deps import CallerDep, ServicesDep
-from broker.endpoints.rest.paging import PageDep, PageOf
+from broker.endpoints.rest.paging import Line, PageDep, PageOf
 from broker.endpoints.rest.problems import documented
 
 router = APIRouter(tags=["connected accounts"])
@@ -29,8 +29,8 @@ class Deposited(BaseModel):
         },
     )
 
-    connection_name: str = Field(min_length=1, max_length=24)
-    identifier: str | None = Field(None, min_length=1, max_length=200)
+    connection_name: Line = Field(min_length=1, max_length=24)
+    identifier: Line | None = Field(None, min_length=1, max_length=200)
     shared: bool = False
     label: str | None = Field(None, min_length=1, max_length=60, pattern=r"^[\w .@-]+$")
     replace: bool = Field(
@@ -44,7 +44,7 @@ class RevokeAccount(BaseModel):
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"reason": "left the company"}})
 
-    reason: str = Field(min_length=1, max_length=300)
+    reason: Line = Field(min_length=1, max_length=300)
     upstream: bool = False
     drain_seconds: float = Field(0, ge=0, le=60, allow_inf_nan=False)
 
@@ -105,6 +105,7 @@ class BudgetOut(BaseModel):
     """One upstream principal's budget as this tenant may see it."""
 
     connection_name: str
+    key: Literal["user", "token", "account"] = Field(description="The connection's `config.budget.key`.")
     principal: str
     meter: str
     limit: int
@@ -190,6 +191,11 @@ async def verify_account(account_id: AccountId, caller: CallerDep, services: Ser
 
 
 @router.get("/v1/budgets", response_model=PageOf[BudgetOut], responses=documented())
-async def list_budgets(caller: CallerDep, services: ServicesDep) -> Any:
+async def list_budgets(
+    caller: CallerDep,
+    services: ServicesDep,
+    page_size: Annotated[int, Query(ge=1, le=1000)] = 100,
+    page_token: Annotated[str | None, Query(max_length=1200)] = None,
+) -> Any:
     """What is left of each upstream principal's budget. Other tenants' use of a principal shows in `foreign` only."""
-    return {"items": await services.budgets.list(caller), "next_page_token": None}
+    return (await services.budgets.list(caller, page_size=page_size, page_token=page_token)).wire()

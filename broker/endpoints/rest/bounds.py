@@ -58,12 +58,13 @@ class Bounds:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        started = False
+        started = finished = False
 
         async def sending(message: Message) -> None:
-            nonlocal started
+            nonlocal started, finished
             started = True
             await send(message)
+            finished = message["type"] == "http.response.body" and not message.get("more_body", False)
 
         try:
             reading = self._check(scope, receive)
@@ -80,6 +81,8 @@ class Bounds:
         except asyncio.CancelledError:
             raise
         except Exception as error:  # noqa: BLE001 - the last line: logged, and answered without a trace
+            if finished:
+                return  # the framework has logged and answered it; it raises it again for whoever comes after
             _log.error("unhandled", path=scope["path"], method=scope["method"], exc_info=error)
             fault = Problem("internal", "something went wrong here; it has been logged")
             await self._refuse(fault, scope, receive, send, started)
@@ -93,6 +96,8 @@ class Bounds:
 
     def _check(self, scope: Scope, receive: Receive) -> Receive:
         """Refuses what the headers alone condemn; returns a `receive` that counts the body."""
+        if "\x00" in scope["path"] or b"%00" in scope.get("query_string", b""):
+            raise invalid("path", "holds a NUL, which nothing here is called")
         limit = self._large_body if scope["path"] in LARGE_BODIES else self._body
         host = None
         for name, value in scope["headers"]:

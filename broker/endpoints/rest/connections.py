@@ -7,7 +7,7 @@ from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from broker.endpoints.rest.deps import CallerDep, ServicesDep
-from broker.endpoints.rest.paging import PageDep, PageOf
+from broker.endpoints.rest.paging import Line, PageDep, PageOf
 from broker.endpoints.rest.problems import documented
 
 router = APIRouter(tags=["connections"])
@@ -50,7 +50,7 @@ class Accepted(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    digest: str = Field(min_length=64, max_length=64)
+    digest: Line = Field(min_length=64, max_length=64)
 
 
 class PinnedSpec(BaseModel):
@@ -139,7 +139,7 @@ async def delete_connection(
     name: Name,
     caller: CallerDep,
     services: ServicesDep,
-    reason: Annotated[str, Query(max_length=300)] = "deleted",
+    reason: Annotated[Line, Query(max_length=300)] = "deleted",
 ) -> Any:
     """Removes a connection and revokes its accounts."""
     return await services.connections.delete(caller, name, reason)

@@ -4,7 +4,7 @@ times."""
 from typing import Annotated, Any, Final, Generic, TypeVar
 
 from fastapi import Depends, Query
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, Field
 
 from broker.db.paging import MAX_PAGE, PageRequest, read_page
 from broker.errors import invalid
@@ -49,3 +49,14 @@ def _text(value: Any) -> Any:
 
 Time = Annotated[AwareDatetime, BeforeValidator(_text)]
 """A time in a request's body."""
+
+
+def _printable(value: str) -> str:
+    """`value`, if PostgreSQL can keep it and a line of a log can show it."""
+    if not value.isprintable():
+        raise ValueError("must be printable characters")
+    return value
+
+
+Line = Annotated[str, AfterValidator(_printable)]
+"""One line of text in a request: a name, a reason. PostgreSQL knows no NUL."""

@@ -13,9 +13,12 @@ from starlette.responses import Response
 
 from broker.endpoints.rest.bounds import Application, Receive, Scope, Send
 from broker.endpoints.rest.deps import ServicesDep, asked_of
+from broker.endpoints.rest.large import Room, announced
 from broker.endpoints.rest.problems import documented, from_validation, problem_response
+from broker.errors import Field as WrongField
 from broker.errors import Problem, invalid
-from broker.identity.authenticate import parse_bearer
+from broker.identity.authenticate import NO_CONNECTION, parse_bearer
+from broker.identity.tokens import ParsedToken
 from broker.ids import parse_id
 from broker.tools.request import ExecuteRequest, connection_of
 
@@ -23,6 +26,8 @@ if TYPE_CHECKING:
     from broker.services import Services
 
 EXECUTE_PATH = "/v1/tools/execute"
+MAX_WRONG = 100
+"""Findings that are worth spelling out: a body may hold a million of them, and each costs time."""
 
 Name = Annotated[str, Field(min_length=1, max_length=60)]
 Identifier = Annotated[str, Field(min_length=1, max_length=200)]
@@ -68,6 +73,9 @@ def parse_execute(raw: bytes, default_deadline: float) -> ExecuteRequest:
     try:
         body = ExecuteBody.model_validate_json(raw)
     except ValidationError as error:
+        if error.error_count() > MAX_WRONG:
+            told = f"more than {MAX_WRONG} of its fields are unknown or wrong"
+            raise Problem("invalid_input", f"body: {told}", fields=[WrongField("body", told)]) from None
         raise from_validation(error.errors(include_input=False, include_url=False), _FIELDS) from None
     account = None
     if body.connected_account_id is not None:
@@ -118,6 +126,7 @@ class HotRoute:
     def __init__(self, services: "Services", app: Application) -> None:
         self._services = services
         self._app = app
+        self._room = Room()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"] == EXECUTE_PATH and scope["method"] == "POST":
@@ -129,17 +138,26 @@ class HotRoute:
         services = self._services
         try:
             token = parse_bearer(request.headers.get("authorization"))
-            wanted = parse_execute(await request.body(), services.settings.limits.call_seconds)
-            asked = asked_of(request, connection=connection_of(wanted.tool_name), identifier=wanted.identifier)
-            asked.run_id, asked.agent = wanted.run_id, wanted.agent
+            size = announced(request.headers, services.settings.limits.request_bytes)
+            if not size:
+                return await self._run(request, token)
+            known = await services.authenticator.resolve(
+                token, asked_of(request, connection=NO_CONNECTION), services.clock.now()
+            )
+            with self._room.hold(known.caller.tenant_id, size):
+                return await self._run(request, token)
         except Problem as problem:
             return self._refused(problem)
+
+    async def _run(self, request: Request, token: ParsedToken) -> Response:
+        services = self._services
+        wanted = parse_execute(await request.body(), services.settings.limits.call_seconds)
+        asked = asked_of(request, connection=connection_of(wanted.tool_name), identifier=wanted.identifier)
+        asked.run_id, asked.agent = wanted.run_id, wanted.agent
         running = asyncio.ensure_future(services.tools.execute(token, asked, wanted))
         watch = asyncio.ensure_future(_cancel_when_gone(request.receive, running))
         try:
             result = await running
-        except Problem as problem:
-            return self._refused(problem)
         except asyncio.CancelledError:
             here = asyncio.current_task()
             if here is not None and here.cancelling():

@@ -18,7 +18,7 @@ def shell(running_server: Stand, tenant: TenantKit) -> Shell:
 
 
 @pytest.fixture
-def platform(running_server: Stand, tenant: TenantKit) -> Callable[..., Shell]:
+def platform(running_server: Stand, tenant: TenantKit) -> Callable[[], Shell]:
     """The platform admin at a shell in the tenant, by the data directory alone."""
 
     def make() -> Shell:
@@ -30,10 +30,10 @@ def platform(running_server: Stand, tenant: TenantKit) -> Callable[..., Shell]:
 @pytest.fixture
 def operator(running_server: Stand) -> Shell:
     """The operator on the data directory itself."""
-    return Shell({}, ["--data-dir", str(running_server.data_dir)])
+    return Shell({}, ["--data-dir", str(running_server.data_dir)], own_process=True)
 
 
 @pytest.fixture
 def nowhere(tmp_path: Path) -> Shell:
     """Somebody on a machine without a server."""
-    return Shell({}, ["--data-dir", str(tmp_path)])
+    return Shell({}, ["--data-dir", str(tmp_path)], own_process=True)

@@ -62,7 +62,7 @@ def test_rotating_the_root_key() -> None:
         kit = stand.tenant()
         kit.connection()
         engineer = kit.engineer()
-        operator = Shell({}, ["--data-dir", str(stand.data_dir)])
+        operator = Shell({}, ["--data-dir", str(stand.data_dir)], own_process=True)
         stand.server.stop()
         told = operator.ok("vault", "rotate-root", "--yes")
         assert (told["current"], told["forgotten"]) == ("root-2", ["root-1"])

@@ -10,7 +10,7 @@ LIMIT = 1200
 
 @pytest.mark.slow
 async def test_never_more_than_the_budget_and_nearly_all_of_it(stand: Stand) -> None:
-    """The whole budget of one window in a burst. The long form runs through two real windows: bench/budget.py."""
+    """The whole budget of one window in a burst. The long form, two real windows: `python -m bench.budget_windows`."""
     kit = stand.tenant()
     kit.connection()
     first = kit.engineer()

@@ -66,6 +66,8 @@ def test_a_problem_is_told_in_words() -> None:
         "→ keyreeve allow e1",
     ]
     assert raised.value.as_json() == problem
+    told = Refused({**problem, "hint": "type `keyreeve allow e1`"}, 403).lines()
+    assert [line for line in told if "allow e1" in line] == ["→ type `keyreeve allow e1`"]
 
 
 def test_an_answer_that_is_no_problem_document_is_still_an_answer() -> None:

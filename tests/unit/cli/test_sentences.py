@@ -38,6 +38,18 @@ def test_the_sentence_of_the_contract() -> None:
             {"outcome": "upstream_error", "upstream_status": 403},
             "priya's Claude Code tried to change A api.example.com: the upstream answered 403",
         ),
+        (
+            {
+                "reason": "maintenance",
+                "identifier": None,
+                "actor": "operator:ops",
+                "connection_name": "cloudflare",
+                "method": "GET",
+                "summary": {},
+                "operation_ref": "GET /user/tokens/verify",
+            },
+            "operator ops checked a credential on cloudflare (GET /user/tokens/verify)",
+        ),
         ({"outcome": "open"}, "priya's Claude Code is about to change A api.example.com"),
         (
             {"method": "GET", "effect": "read", "summary": {}, "operation_ref": "GET /zones/{zone_id}/dns_records"},
