@@ -28,7 +28,7 @@ import uvloop
 from bench.harness import Stand
 from bench.kit import Engineer
 from bench.load import PreparedRequest, Sample, prepare, run
-from bench.processes import children
+from bench.processes import DidNotStart, children
 
 OPERATION = "GET /zones/{zone_id}/dns_records/{dns_record_id}"
 BACK_SECONDS = 5.0
@@ -69,6 +69,7 @@ class Battery:
         self.zone = stand.simulator.zones["example.com"]
         self.mark = secrets.token_hex(4)
         self.acknowledged: set[str] = set()
+        self.refused_starts = 0
         self._probes = itertools.count(1 << 60)
 
     def record(self, number: int) -> str:
@@ -98,13 +99,24 @@ class Battery:
         server = self.stand.server
         if kind == "server":
             server.process.kill()
-            server.start()
+            self._supervise()
         elif kind == "worker":
             os.kill(server.workers()[0], signal.SIGKILL)
         elif kind == "postmaster":
             os.kill(server.postgres_pid(), signal.SIGKILL)
         else:
             os.kill(children(server.postgres_pid())[-1], signal.SIGKILL)
+
+    def _supervise(self) -> None:
+        """Starts the server again until it stays: what a supervisor does. What a refused start costs counts."""
+        for _ in range(20):
+            try:
+                self.stand.server.start()
+                return
+            except DidNotStart:
+                self.refused_starts += 1
+                threading.Event().wait(0.1)
+        raise DidNotStart("the server does not start again after a kill")
 
     def _until_back(self) -> None:
         """Asks until a call is answered."""
@@ -251,6 +263,7 @@ async def main() -> int:
         battery = Battery(stand, chosen.engineers)
         verdict = await battery.go(kinds(chosen.server, chosen.postgres), chosen.concurrency)
         show(verdict)
+        print(f"starts refused right after a kill (the supervisor tried again): {battery.refused_starts}")
         battery.close()
     return 0 if verdict.holds else 1
 

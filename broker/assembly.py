@@ -263,18 +263,22 @@ def _services(
         sessions=Sessions(db=db, trail=trail, revocation=revoke, mcp_url=mcp_url),
         grants=Grants(db=db, trail=trail, policy_changed=revoke.policy_changed),
         offboarding=Offboarding(db=db, trail=trail, revocation=revoke, drain=calls.drain),
-        connections=Connections(
-            db=db,
-            trail=trail,
-            specs=specs,
-            views=views,
-            principals=calls.principals,
-            egress=egress,
-            clock=clock,
-        ),
+        connections=_connections(parts, calls, views, specs, egress),
         accounts=_accounts(parts, calls, views),
         budgets=Budgets(db),
         views=views,
+    )
+
+
+def _connections(parts: Sealed, calls: Calls, views: Views, specs: Specs, egress: EgressPolicy) -> Connections:
+    return Connections(
+        db=parts.db,
+        trail=parts.trail,
+        specs=specs,
+        views=views,
+        principals=calls.principals,
+        egress=egress,
+        clock=parts.clock,
     )
 
 

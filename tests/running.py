@@ -4,7 +4,8 @@
 of its own, plus the short way to tenants, engineers and grants (bench/kit.py). A test works in a tenant of its own
 (`tenant`); one that kills or changes limits starts its own `bench.harness.Stand`.
 
-When the run is over, everything that was ever secret in it is looked for in everything it left behind.
+When the run is over, everything that was ever secret in it is looked for in everything it left behind, and no request
+may have met a fault of the server's own.
 """
 
 from collections.abc import Callable, Iterator
@@ -21,6 +22,8 @@ def running_server() -> Iterator[Stand]:
     with Stand() as stand:
         yield stand
         hits = search(stand)
+        faults = [line for line in stand.server.logs().splitlines() if b'"unhandled"' in line]
+    assert not faults, f"{len(faults)} requests met a fault of ours, the first: {faults[0][:1500]!r}"
     assert not hits, f"secrets in what the run left behind: {hits}"
 
 

@@ -98,6 +98,7 @@ create function broker.revoke_identity{v}(p_tenant uuid, p_identity uuid, p_reas
 ) language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
     i broker.identities;
+    account_ uuid;
 begin
     perform set_config('keyreeve.tenant', p_tenant::text, true);
     perform broker.gate_lock{v}('identity', p_identity, true);
@@ -108,6 +109,11 @@ begin
         return;
     end if;
     disabled_at := i.disabled_at;
+    -- Others make calls on its accounts too: an admin has one verified. They hold the account's lock, not the identity's.
+    for account_ in select a.id from broker.accounts a
+                     where a.tenant_id = p_tenant and a.identity_id = p_identity and a.status <> 'revoked' order by a.id loop
+        perform broker.gate_lock{v}('account', account_, true);
+    end loop;
     with gone as (
         update broker.bearers x set revoked_at = p_now, revoked_reason = p_reason
          where x.tenant_id = p_tenant and x.identity_id = p_identity and x.revoked_at is null
@@ -131,7 +137,10 @@ begin
                                 order by g.id), '[]') into accounts
         from gone g join broker.connections c on c.tenant_id = p_tenant and c.id = g.connection_id;
     select coalesce(jsonb_agg(broker.open_json{v}(o)), '[]') into open_calls
-      from broker.open_calls o where o.tenant_id = p_tenant and o.identity_id = p_identity;
+      from broker.open_calls o
+     where o.tenant_id = p_tenant
+       and (o.identity_id = p_identity
+            or o.account_id in (select a.id from broker.accounts a where a.tenant_id = p_tenant and a.identity_id = p_identity));
 end $$;
 
 -- A connection's status changes ('active', 'suspended', 'deleted'); deleted takes its accounts too.

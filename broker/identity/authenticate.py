@@ -132,6 +132,9 @@ def read(row: Any, home: UUID, asked: Asked, now: datetime) -> Resolved:
     if status == "foreign_tenant":
         raise Problem("forbidden", "this key may not act in that tenant", hint="check X-Keyreeve-Tenant")
     bearer = _bearer(row, home)
+    if row["tenant_id"] != home and not _may_enter(bearer, row["tenant_name"]):
+        # The look-up has refused this already; said again where no null can turn a refusal into a silence.
+        raise Problem("forbidden", "this key may not act in that tenant", hint="check X-Keyreeve-Tenant")
     if row["tenant_status"] != "active":
         raise Problem("forbidden", f"tenant {row['tenant_name']} is {row['tenant_status']}")
     _may_ask(row, bearer, asked)
@@ -179,6 +182,13 @@ def _bearer(row: Any, home: UUID) -> Bearer:
         restrictions=Restrictions(None if connections is None else tuple(connections), row["restrict_access"]),
         expires_at=row["bearer_expires"],
     )
+
+
+def _may_enter(bearer: Bearer, tenant_name: str) -> bool:
+    """Whether a bearer of another tenant may act in this one: a platform admin, or an agent key that lists it."""
+    if bearer.kind == "operator":
+        return bearer.role == "platform_admin"
+    return bearer.kind == "agent" and bearer.tenants is not None and tenant_name in bearer.tenants
 
 
 def may_act_for(bearer: Bearer, identifier: str) -> bool:

@@ -27,12 +27,14 @@ begin
     else
         select * into t from broker.tenants x where x.name = p_tenant;
         -- A key that may not act there learns nothing about whether the tenant exists.
-        if not found or (t.id <> p_home and not (b.role = 'platform_admin' or (b.kind = 'agent' and t.name = any (b.tenants)))) then
+        -- `coalesce`: a role or list that is null must read as "may not", never as "unknown", which no `if` would refuse.
+        if not found or (t.id <> p_home and not coalesce(
+               b.role = 'platform_admin' or (b.kind = 'agent' and t.name = any (b.tenants)), false)) then
             status := 'foreign_tenant'; return next; return;
         end if;
     end if;
     -- An agent key issued for listed tenants acts in those alone.
-    if b.kind = 'agent' and b.tenants is not null and not t.name = any (b.tenants) then
+    if b.kind = 'agent' and b.tenants is not null and not coalesce(t.name = any (b.tenants), false) then
         status := 'foreign_tenant'; return next; return;
     end if;
     if t.id <> p_home then
@@ -67,9 +69,14 @@ begin
        and (a.status <> 'revoked' or a.revoked_at > clock_timestamp() - interval '90 days');
     select jsonb_agg(jsonb_build_array(g.id, g.subject_kind, coalesce(g.group_name, i.identifier), g.connection_id, g.tools,
                                        g.access, g.operations, g.accounts, g.zones, g.account, g.expires_at)) into grants
-      from broker.grants g join broker.connections c on c.tenant_id = t.id and c.id = g.connection_id and c.status <> 'deleted'
-     where g.tenant_id = t.id and g.deleted_at is null
-       and (p_connection is null or c.name = p_connection)
-       and (g.identity_id = i.id or g.subject_kind = 'everyone' or (g.subject_kind = 'group' and g.group_name = any (i.groups)));
+      from (select * from broker.grants x
+             where x.tenant_id = t.id and x.identity_id = i.id and x.deleted_at is null
+            union all
+            -- Two branches: one condition over both would be answered by reading every grant of the tenant.
+            select * from broker.grants x
+             where x.tenant_id = t.id and x.identity_id is null and x.deleted_at is null
+               and (x.group_name is null or x.group_name = any (i.groups))) g
+      join broker.connections c on c.tenant_id = t.id and c.id = g.connection_id and c.status <> 'deleted'
+     where p_connection is null or c.name = p_connection;
     return next;
 end $$;

@@ -54,7 +54,8 @@ def narrowest_grant(request: AccessRequest) -> Mapping[str, Any] | None:
         "operations": [request.operation.ref],
     }
     named = {"accounts": request.resources.accounts, "zones": request.resources.zones}
-    resources = {kind: sorted(set(ids)) for kind, ids in named.items() if ids}
+    # `*` stands for more than the request names: only a grant without that list covers it.
+    resources = {kind: sorted(set(ids)) for kind, ids in named.items() if ids and "*" not in ids}
     if resources:
         body["resources"] = resources
     if request.account.shared:

@@ -170,6 +170,14 @@ def world(running_server: Stand) -> Iterator[World]:
     other.close()
 
 
+@pytest.fixture(scope="module")
+def stranger(running_server: Stand) -> Iterator[Api]:
+    """Somebody without a key."""
+    client = running_server.server.api(None)
+    yield client
+    client.close()
+
+
 def ask(client: Api, method: str, route: tuple[str, str], world: World) -> httpx.Response:
     path, body = TABLE[route][1](world)
     return client.send(method, path, **({} if body is None else {"json": body}))
@@ -199,7 +207,7 @@ def test_cell(world: World, route: tuple[str, str], party: str) -> None:
 
 @pytest.mark.parametrize("route", TABLE, ids=lambda r: f"{r[0]} {r[1]}")
 @pytest.mark.parametrize("bearer", [None, "", "nonsense", "krv_ag_" + "0" * 60, "wrong check digit", "another scheme"])
-def test_nobody(running_server: Stand, world: World, route: tuple[str, str], bearer: str | None) -> None:
+def test_nobody(world: World, stranger: Api, route: tuple[str, str], bearer: str | None) -> None:
     path, body = TABLE[route][1](world)
     good = world.clients["admin"].key or ""
     text = {
@@ -209,7 +217,7 @@ def test_nobody(running_server: Stand, world: World, route: tuple[str, str], bea
     }.get(bearer or "", f"Bearer {bearer}")
     headers = {} if bearer is None else {"authorization": text}
     options: dict[str, Any] = {} if body is None else {"json": body}
-    reply = httpx.request(route[0], running_server.url + path, headers=headers, trust_env=False, **options)
+    reply = stranger.send(route[0], path, headers=headers, **options)
     assert reply.status_code == 401, reply.text
     assert reply.headers["content-type"].startswith("application/problem+json")
     assert reply.json()["code"] == "unauthenticated"

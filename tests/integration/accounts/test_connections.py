@@ -146,7 +146,9 @@ async def test_what_verifying_spent_is_the_tenants_own_use(world: World) -> None
         spent,
         0,
     )
-    await world.accounts.verify(await world.admin(), (await world.accounts.list(await world.admin(), ALL)).items[0]["id"])
+    await world.accounts.verify(
+        await world.admin(), (await world.accounts.list(await world.admin(), ALL)).items[0]["id"]
+    )
     (line,) = await _budgets(world)
     assert (line["used"], line["foreign"]) == (2 * spent, 0)
     assert line["remaining"] == line["limit"] - 2 * spent

@@ -271,7 +271,9 @@ async def test_an_expected_refusal_is_recorded_once_and_a_failed_call_is_no_refu
     await refused(world.call(token, "GET /zones/{zone_id}", path_params={"zone_id": "no such id!"}), "invalid_input")
     world.upstream.state.faults.add({"path": "/zones"}, "reset")
     await refused(world.call(token, "GET /zones"), "upstream_unreachable")
-    found = await world.rows("select body->>'reason' as reason from audit.events where tenant_id = :t and kind = 'refusal'")
+    found = await world.rows(
+        "select body->>'reason' as reason from audit.events where tenant_id = :t and kind = 'refusal'"
+    )
     assert sorted(row.reason for row in found) == ["invalid_input", "unknown_operation"]
     assert (await world.outcomes())[-1] == "unknown"
 

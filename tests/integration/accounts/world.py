@@ -129,7 +129,9 @@ class World:
         inside = {name: more.pop(name) for name in ("path_params", "query", "body") if name in more}
         return await self.run(token, "cloudflare_call", {"operation": operation, **inside}, **more)
 
-    async def listed(self, token: str, *, connection: str | None = None, size: int = 100, page: str | None = None) -> Any:
+    async def listed(
+        self, token: str, *, connection: str | None = None, size: int = 100, page: str | None = None
+    ) -> Any:
         body = await self.listing.list_scoped_tools(
             parse(token), Asked(connection=connection, client="tests/1"), page_size=size, page_token=page
         )
@@ -156,7 +158,9 @@ class World:
 
     async def credentials(self) -> list[tuple[int, str]]:
         """Version and status of every stored credential."""
-        found = await self.rows("select version, status from vault.credentials where tenant_id = :t order by created_at, version")
+        found = await self.rows(
+            "select version, status from vault.credentials where tenant_id = :t order by created_at, version"
+        )
         return [(row.version, row.status) for row in found]
 
     async def changed(self, action: str) -> list[dict[str, Any]]:
@@ -164,7 +168,9 @@ class World:
         return [row for row in await self.base.changes() if row["operation"] == action]
 
     async def outcomes(self) -> list[str]:
-        found = await self.rows("select outcome from audit.events where tenant_id = :t and kind = 'outcome' order by recorded_at")
+        found = await self.rows(
+            "select outcome from audit.events where tenant_id = :t and kind = 'outcome' order by recorded_at"
+        )
         return [row.outcome for row in found]
 
     async def account_of(self, account_id: str) -> Any:
@@ -196,6 +202,33 @@ async def make(db: Database, folder: Path) -> AsyncIterator[World]:
             await world.settled()
 
 
+def _calls(base: Identities, http: HttpClient, learning: Learning) -> tuple[Dispatch, Gate, Maintenance]:
+    """The gate and its maintenance entry, as `broker/assembly.py` puts them together."""
+    limits = Limits()
+    in_flight = InFlight(per_tenant=limits.in_flight_per_tenant, per_identity=limits.in_flight_per_identity)
+    admissions = Admissions(base.db, base.clock.now())
+    dispatch = Dispatch(
+        admissions=admissions, vault_=base.sealed_storage, trail=base.trail, http=http, in_flight=in_flight
+    )
+    gate = Gate(
+        dispatch=dispatch,
+        trail=base.trail,
+        clock=base.clock,
+        limits=limits,
+        in_flight=in_flight,
+        on_learned=learning.learn,
+    )
+    maintenance = Maintenance(
+        dispatch=dispatch,
+        admissions=admissions,
+        principals=Principals(base.sealed_storage.platform_digest),
+        clock=base.clock,
+        limits=limits,
+        in_flight=in_flight,
+    )
+    return dispatch, gate, maintenance
+
+
 def _assembled(
     base: Identities,
     demo: Demo,
@@ -205,63 +238,28 @@ def _assembled(
     egress: EgressPolicy,
     http: HttpClient,
 ) -> World:
-    db, trail, clock, limits = base.db, base.trail, base.clock, Limits()
-    in_flight = InFlight(per_tenant=limits.in_flight_per_tenant, per_identity=limits.in_flight_per_identity)
-    admissions = Admissions(db, clock.now())
-    dispatch = Dispatch(
-        admissions=admissions, vault_=base.sealed_storage, trail=trail, http=http, in_flight=in_flight
-    )
+    shared: dict[str, Any] = {"trail": base.trail, "clock": base.clock}
+    stored: dict[str, Any] = {"db": base.db, **shared}
+    views, learning = Views(base.db), Learning(base.db)
+    asking: dict[str, Any] = {"authenticator": base.authenticator, "views": views}
     principals = Principals(base.sealed_storage.platform_digest)
-    maintenance = Maintenance(
-        dispatch=dispatch,
-        admissions=admissions,
-        principals=principals,
-        clock=clock,
-        limits=limits,
-        in_flight=in_flight,
-    )
-    views, learning, hints = Views(db), Learning(db), Hints(base.authenticator)
-    gate = Gate(
-        dispatch=dispatch, trail=trail, clock=clock, limits=limits, in_flight=in_flight, on_learned=learning.learn
-    )
-    deposit = Deposit(
-        db=db,
-        vault_=base.sealed_storage,
-        trail=trail,
-        maintenance=maintenance,
-        principals=principals,
-        views=views,
-        clock=clock,
-    )
+    dispatch, gate, maintenance = _calls(base, http, learning)
+    specs = Specs(base.db, http, folder)
+    deposit = Deposit(vault_=base.sealed_storage, maintenance=maintenance, principals=principals, views=views, **stored)
+    idempotency = Idempotency(base.db, base.sealed_storage)
     return World(
         base=base,
         demo=demo,
         upstream=upstream,
         second=second,
         specs_folder=folder,
-        connections=Connections(
-            db=db,
-            trail=trail,
-            specs=Specs(db, http, folder),
-            views=views,
-            principals=principals,
-            egress=egress,
-            clock=clock,
-        ),
-        accounts=Accounts(db=db, trail=trail, deposit=deposit, drain=Drain(db), clock=clock),
+        connections=Connections(specs=specs, views=views, principals=principals, egress=egress, **stored),
+        accounts=Accounts(deposit=deposit, drain=Drain(base.db), **stored),
         deposit=deposit,
-        budgets=Budgets(db),
+        budgets=Budgets(base.db),
         views=views,
-        runner=ToolRunner(
-            authenticator=base.authenticator,
-            views=views,
-            gate=gate,
-            idempotency=Idempotency(db, base.sealed_storage),
-            trail=trail,
-            hints=hints,
-            clock=clock,
-        ),
-        listing=Listing(authenticator=base.authenticator, views=views, clock=clock),
+        runner=ToolRunner(gate=gate, idempotency=idempotency, hints=Hints(base.authenticator), **asking, **shared),
+        listing=Listing(clock=base.clock, **asking),
         learning=learning,
         dispatch=dispatch,
     )

@@ -57,8 +57,8 @@ async def _pour(port: int, head: bytes, piece: bytes, pieces: int) -> tuple[int,
             await writer.drain()
             await asyncio.sleep(0.001)
             taken += 1
-        answer = await asyncio.wait_for(reader.read(1000), 5)
-    except ConnectionError:
+        answer = await asyncio.wait_for(reader.read(1000), 2)
+    except (ConnectionError, TimeoutError):
         answer = b""
     finally:
         writer.close()
@@ -91,7 +91,7 @@ async def test_large_bodies_and_long_honest_heads_pass(port: int, seen: Seen) ->
     _, answer = await _pour(port, head, b"b" * 16_384, 200)
     assert answer.startswith(b"HTTP/1.1 204")
     chunked = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
-    _, answer = await _pour(port, chunked, b"1\r\nb\r\n" * 1_000 + b"", 100)
+    _, answer = await _pour(port, chunked, b"1\r\nb\r\n" * 1_000, 100)
     assert answer == b""  # not ended: nothing to answer yet
     assert len(seen) == 1
 
@@ -115,8 +115,5 @@ async def test_a_head_that_does_not_end_in_time_is_given_up(port: int, monkeypat
 
 def test_the_server_speaks_it(running_server: Stand) -> None:
     host, _, port_ = running_server.url.removeprefix("http://").rpartition(":")
-    with socket.create_connection((host, int(port_)), timeout=10) as sock:
-        sock.sendall(b"GET /healthz HTTP/1.1\r\nX: ")
-        with pytest.raises(ConnectionError):
-            for _ in range(2_000):
-                sock.sendall(b"a" * 65_536)
+    with socket.create_connection((host, int(port_)), timeout=10) as sock, pytest.raises(ConnectionError):
+        sock.sendall(b"GET /healthz HTTP/1.1\r\nX: " + b"a" * 128 * 1024 * 1024)

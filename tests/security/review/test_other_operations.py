@@ -4,11 +4,15 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
+from uuid import UUID
 
 import orjson
 import pytest
 
+from broker.domain import Connection
+from broker.policy.decide import AccessRequest, narrowest_grant
 from connectors.base import Prepared, RawAnswer
 from connectors.cloudflare.answer import read_answer
 from connectors.cloudflare.connector import CloudflareConnector
@@ -159,3 +163,17 @@ def test_a_hundred_thousand_unknown_names_cost_little(view: View, place: str) ->
         prepare(view, "GET /zones/{zone_id}", path_params={"zone_id": ZONE}, **({place: names} if place else names))
     assert len(refused.value.fields) <= 10
     assert time.perf_counter() - began < 1.0
+
+
+def test_a_refused_query_for_everything_is_not_told_of_a_grant_that_cannot_be_made() -> None:
+    operation, resources = read_document({"query": f"{{ viewer {{ {ZONES} {ACCOUNTS} }} }}"})
+    connection = Connection(UUID(int=1), "cf", "cloudflare", 1, "active")
+    asked = SimpleNamespace(
+        caller=SimpleNamespace(identity=SimpleNamespace(identifier="priya")),
+        connection=connection,
+        account=SimpleNamespace(shared=False),
+        tool_name="cf_call",
+        operation=operation,
+        resources=resources,
+    )
+    assert "resources" not in (narrowest_grant(cast("AccessRequest", asked)) or {"resources": None})

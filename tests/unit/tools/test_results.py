@@ -73,3 +73,14 @@ def test_an_error_begins_with_the_writes_already_made() -> None:
     ]
     assert writes_first(calls, "boom").startswith("Already done before this error: POST /a. boom")
     assert writes_first(calls[1:2], "boom") == "boom"
+
+
+def test_a_content_block_that_was_cut_says_so() -> None:
+    whole = json.loads(encoded(Result(ID, is_error=False, data={"a": "b"}), as_content=True))
+    cut = json.loads(encoded(Result(ID, is_error=False, data="x" * (CONTENT_TEXT_LIMIT + 5)), as_content=True))
+    assert (whole["truncated"], cut["truncated"]) == (False, True)
+    assert json.loads(encoded(Result(ID, is_error=False, data="x" * (CONTENT_TEXT_LIMIT + 5))))["truncated"] is False
+
+
+def test_a_key_with_a_lone_surrogate_is_written_as_an_escape() -> None:
+    assert json.loads(dumps({"\ud800": 2**80})) == {"\ud800": 2**80}
