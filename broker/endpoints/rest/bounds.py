@@ -9,12 +9,10 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 from urllib.parse import urlsplit
 
-import structlog
+from starlette.requests import ClientDisconnect
 
-from broker.endpoints.rest.problems import problem_response
+from broker.endpoints.rest.problems import fault, problem_response
 from broker.errors import Problem, invalid
-
-_log = structlog.get_logger(__name__)
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -44,6 +42,15 @@ def accepted_hosts(public_url: str | None, host: str, port: int) -> frozenset[st
     return frozenset({f"{n}:{port}" for n in names} | (names if port == 80 else set()))
 
 
+class _Size:
+    """Whether one request's body turned out too large."""
+
+    __slots__ = ("exceeded",)
+
+    def __init__(self) -> None:
+        self.exceeded: Problem | None = None
+
+
 class Bounds:
     """Host, size and time limits around `app`. Sizes in bytes, times in seconds."""
 
@@ -59,15 +66,19 @@ class Bounds:
             await self._app(scope, receive, send)
             return
         started = finished = False
+        size = _Size()
 
         async def sending(message: Message) -> None:
             nonlocal started, finished
+            if size.exceeded is not None:
+                # Raised where the body was read, and taken there for a malformed one.
+                raise size.exceeded
             started = True
             await send(message)
             finished = message["type"] == "http.response.body" and not message.get("more_body", False)
 
         try:
-            reading = self._check(scope, receive)
+            reading = self._check(scope, receive, size)
             if scope["path"] in STREAMS:
                 await self._app(scope, reading, sending)
             else:
@@ -80,12 +91,13 @@ class Bounds:
             await self._refuse(late, scope, receive, send, started)
         except asyncio.CancelledError:
             raise
+        except ClientDisconnect:
+            return  # nobody is there to be answered
         except Exception as error:  # noqa: BLE001 - the last line: logged, and answered without a trace
             if finished:
                 return  # the framework has logged and answered it; it raises it again for whoever comes after
-            _log.error("unhandled", path=scope["path"], method=scope["method"], exc_info=error)
-            fault = Problem("internal", "something went wrong here; it has been logged")
-            await self._refuse(fault, scope, receive, send, started)
+            problem = size.exceeded or fault(error, scope["path"])
+            await self._refuse(problem, scope, receive, send, started)
 
     @staticmethod
     async def _refuse(problem: Problem, scope: Scope, receive: Receive, send: Send, started: bool) -> None:
@@ -94,7 +106,7 @@ class Bounds:
             raise ConnectionAbortedError("the answer could not be completed")
         await problem_response(problem)(scope, receive, send)
 
-    def _check(self, scope: Scope, receive: Receive) -> Receive:
+    def _check(self, scope: Scope, receive: Receive, size: "_Size") -> Receive:
         """Refuses what the headers alone condemn; returns a `receive` that counts the body."""
         if "\x00" in scope["path"] or b"%00" in scope.get("query_string", b""):
             raise invalid("path", "holds a NUL, which nothing here is called")
@@ -102,6 +114,8 @@ class Bounds:
         host = None
         for name, value in scope["headers"]:
             if name == b"host":
+                if host is not None:
+                    raise invalid("Host", "is given twice")  # RFC 9112 § 3.2
                 host = value.decode("latin-1").lower()
             elif name == b"content-length" and (not value.isdigit() or int(value) > limit):
                 raise Problem("payload_too_large", f"the body must not exceed {limit} bytes")
@@ -117,7 +131,8 @@ class Bounds:
             if message["type"] == "http.request":
                 left -= len(message.get("body", b""))
                 if left < 0:
-                    raise Problem("payload_too_large", f"the body must not exceed {limit} bytes")
+                    size.exceeded = Problem("payload_too_large", f"the body must not exceed {limit} bytes")
+                    raise size.exceeded
             return message
 
         return reading

@@ -13,7 +13,9 @@ from pydantic import Field as Described
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from broker.db.trouble import problem_of
 from broker.errors import CODES, Field, Problem
+from broker.logs import redact
 
 _log = structlog.get_logger(__name__)
 
@@ -86,7 +88,9 @@ def problem_response(problem: Problem, headers: Mapping[str, str] | None = None)
         error = "" if problem.detail == "no Authorization header" else ', error="invalid_token"'
         sent["WWW-Authenticate"] = f'Bearer realm="keyreeve"{error}'
     sent["Cache-Control"] = "no-store"
-    return Response(orjson.dumps(problem.as_wire()), problem.kind.status, sent, media_type=MEDIA_TYPE)
+    # A detail may repeat a name that was asked for, and people paste tokens where names belong.
+    told = redact(orjson.dumps(problem.as_wire()).decode())
+    return Response(told, problem.kind.status, sent, media_type=MEDIA_TYPE)
 
 
 _WORDS = {
@@ -127,6 +131,16 @@ def _known_fields(request: Request) -> list[str]:
     return list(getattr(model, "model_fields", {}))
 
 
+def fault(error: Exception, path: str) -> Problem:
+    """What an error that nobody expected is answered with. It is logged, unless it says that the database is away."""
+    known = problem_of(error)
+    if known is not None:
+        _log.warning("database", path=path, error=type(error).__name__, answered=known.code)
+        return known
+    _log.error("unhandled", path=path, exc_info=error)
+    return Problem("internal", "something went wrong here; it has been logged")
+
+
 def install(app: FastAPI) -> None:
     """Registers the map on `app`."""
 
@@ -148,8 +162,7 @@ def install(app: FastAPI) -> None:
         return problem_response(Problem(code, detail.get(code, str(error.detail)[:200])), error.headers)
 
     async def unexpected(request: Request, error: Exception) -> Response:
-        _log.error("unhandled", path=request.scope.get("path"), exc_info=error)
-        return problem_response(Problem("internal", "something went wrong here; it has been logged"))
+        return problem_response(fault(error, str(request.scope.get("path"))))
 
     app.add_exception_handler(Problem, problem)
     app.add_exception_handler(RequestValidationError, validation)
