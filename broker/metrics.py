@@ -58,9 +58,10 @@ def _file_values(folder: Path) -> type[Any]:
             labelnames: Any,
             labelvalues: Any,
             help_text: str,
-            multiprocess_mode: str = "",
-            **_: Any,
+            *_: Any,
+            **more: Any,
         ) -> None:
+            multiprocess_mode = more.get("multiprocess_mode", "")
             prefix = f"{typ}_{multiprocess_mode}" if typ == "gauge" else typ
             with lock:
                 if prefix not in files:

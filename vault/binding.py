@@ -151,11 +151,7 @@ class BlobBinding:
 
     def encode(self) -> bytes:
         """The AAD fields in format 1."""
-        return (
-            lp(self.label.encode("ascii"))
-            + _BLOB.pack(16, self.tenant_id.bytes)
-            + lp(self.object_id.encode())
-        )
+        return lp(self.label.encode("ascii")) + _BLOB.pack(16, self.tenant_id.bytes) + lp(self.object_id.encode())
 
 
 Binding = CredentialBinding | BlobBinding

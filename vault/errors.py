@@ -18,8 +18,6 @@ VaultError
 """
 
 
-
-
 class VaultError(Exception):
     """Root of the tree."""
 

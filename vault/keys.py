@@ -131,9 +131,7 @@ def parse_root_keys(lines: Secret) -> list[tuple[str, bytes]]:
         RootKeyRefused: as `EnvRootKey`. The message gives an entry's position, never its text.
     """
     found = _parse(reveal(lines))
-    if isinstance(
-        found, str
-    ):  # raised here: the frame that has seen the text is gone, and its locals with it
+    if isinstance(found, str):  # raised here: the frame that has seen the text is gone, and its locals with it
         raise RootKeyRefused(found)
     return found
 

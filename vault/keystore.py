@@ -54,9 +54,9 @@ class SqlKeyStore:
 
 def _query(tenant_id: UUID, purpose: KeyPurpose, version: int | None) -> Select[UUID, str, int, str, bytes]:
     keys = tenant_keys.c
-    query = select(
-        keys.tenant_id, keys.purpose, keys.version, keys.root_key_id, keys.wrapped, keys.retired_at
-    ).where(keys.tenant_id == tenant_id, keys.purpose == purpose)
+    query = select(keys.tenant_id, keys.purpose, keys.version, keys.root_key_id, keys.wrapped, keys.retired_at).where(
+        keys.tenant_id == tenant_id, keys.purpose == purpose
+    )
     if version is None:
         return query.where(keys.retired_at.is_(None)).order_by(keys.version.desc()).limit(1)
     return query.where(keys.version == version)
@@ -76,9 +76,7 @@ async def read_key(
 
 
 def _stored(row: Row[*tuple[Any, ...]]) -> StoredKey:
-    return StoredKey(
-        row.tenant_id, row.purpose, row.version, row.root_key_id, row.wrapped, row.retired_at is not None
-    )
+    return StoredKey(row.tenant_id, row.purpose, row.version, row.root_key_id, row.wrapped, row.retired_at is not None)
 
 
 def context_of(tenant_id: UUID, purpose: KeyPurpose, version: int) -> dict[str, str]:

@@ -22,9 +22,7 @@ from vault.reveal import reveal
 from vault.secret import Secret
 
 MAX_FILE: Final = 64 * 1024
-_NOTE: Final = (
-    b"# Keyreeve root keys: the first is current. Losing this file loses every sealed credential.\n"
-)
+_NOTE: Final = b"# Keyreeve root keys: the first is current. Losing this file loses every sealed credential.\n"
 _OURS: Final = re.compile(r"root-(\d{1,9})")
 
 
@@ -149,9 +147,7 @@ def _write(path: Path, content: Secret, *, replace: bool) -> None:
         try:
             with open(handle, "wb") as file:  # noqa: PTH123  (a descriptor, not a path)
                 os.fchmod(file.fileno(), 0o600)
-                if (
-                    replace and os.geteuid() == 0
-                ):  # root may rotate for the service's user, who must still read it
+                if replace and os.geteuid() == 0:  # root may rotate for the service's user, who must still read it
                     owner = path.stat()
                     os.fchown(file.fileno(), owner.st_uid, owner.st_gid)
                 file.write(reveal(content))

@@ -102,9 +102,7 @@ async def rewrap_batch(
     newest = await keyring.open_stored(await read_key(conn, tenant_id, "credentials", None, share=True))
     rows = credentials.c
     older = (rows.tenant_id == tenant_id) & (rows.kek_version < newest.version)
-    query = select(
-        rows.id, rows.account_id, rows.version, rows.kind, rows.origins, rows.kek_version, rows.sealed
-    )
+    query = select(rows.id, rows.account_id, rows.version, rows.kind, rows.origins, rows.kek_version, rows.sealed)
     query = query.where(older).order_by(rows.id).limit(limit)
     if after is not None:
         query = query.where(rows.id > after)
@@ -117,9 +115,7 @@ async def rewrap_batch(
             stored = await read_key(conn, tenant_id, "credentials", row.kek_version)
             opened[row.kek_version] = await keyring.open_stored(stored)
         try:
-            binding = CredentialBinding(
-                tenant_id, row.account_id, row.id, row.version, row.kind, tuple(row.origins)
-            )
+            binding = CredentialBinding(tenant_id, row.account_id, row.id, row.version, row.kind, tuple(row.origins))
             sealed = rewrap(opened[row.kek_version], newest, binding, row.sealed)
         except (SealedDoesNotOpen, InvalidBinding):
             broken.append(row.id)

@@ -79,9 +79,7 @@ class Vault:
         _check_size(secret)
         tenant_id = binding.tenant_id
         kek = await self.keyring.open_stored(await read_key(conn, tenant_id, "credentials", None, share=True))
-        return SealedCredential(
-            kek.version, seal(kek, binding, reveal(secret)), self._fingerprint(tenant_id, secret)
-        )
+        return SealedCredential(kek.version, seal(kek, binding, reveal(secret)), self._fingerprint(tenant_id, secret))
 
     async def put_credential(
         self, conn: AsyncConnection, binding: CredentialBinding, plaintext: bytes | Secret, now: datetime
@@ -101,9 +99,7 @@ class Vault:
         if newest is not None and newest >= binding.version:
             raise VersionTaken("the account has this credential version or a later one")
         sealed = await self.seal_credential(conn, binding, secret)
-        await conn.execute(
-            update(credentials).where(of_account, rows.status == "active").values(status="superseded")
-        )
+        await conn.execute(update(credentials).where(of_account, rows.status == "active").values(status="superseded"))
         try:
             await conn.execute(
                 insert(credentials).values(

@@ -30,9 +30,7 @@ class MemoryKeyStore:
         found = [row for key, row in self.rows.items() if key[:2] == (tenant_id, purpose) and not row.retired]
         return max(found, key=lambda row: row.version, default=None)
 
-    async def add(
-        self, provider: RootKeyProvider, tenant_id: UUID, purpose: KeyPurpose, version: int = 1
-    ) -> None:
+    async def add(self, provider: RootKeyProvider, tenant_id: UUID, purpose: KeyPurpose, version: int = 1) -> None:
         """Make and keep a new random key of that version."""
         wrapped = await wrap_new(provider, tenant_id, purpose, version, os.urandom)
         row = StoredKey(tenant_id, purpose, version, wrapped.key_id, wrapped.blob)

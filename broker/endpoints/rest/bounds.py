@@ -70,9 +70,8 @@ class Bounds:
 
         async def sending(message: Message) -> None:
             nonlocal started, finished
-            if size.exceeded is not None:
-                # Raised where the body was read, and taken there for a malformed one.
-                raise size.exceeded
+            if size.exceeded is not None and not started:
+                return  # what was raised while reading was taken for a malformed body; the right answer follows below
             started = True
             await send(message)
             finished = message["type"] == "http.response.body" and not message.get("more_body", False)
@@ -84,6 +83,8 @@ class Bounds:
             else:
                 async with asyncio.timeout(self._seconds):
                     await self._app(scope, reading, sending)
+            if size.exceeded is not None and not started:
+                raise size.exceeded
         except Problem as problem:
             await self._refuse(problem, scope, receive, send, started)
         except TimeoutError:

@@ -67,9 +67,7 @@ async def test_stored_sealed_and_opened_from_the_row(db: Database, storage: Vaul
     assert b"canary-in-the-row" not in repr(row).encode() + row.sealed
     assert (row.status, row.kek_version, row.fingerprint) == ("active", 1, sealed.fingerprint)
     assert (row.sealed, row.created_at) == (sealed.sealed, NOW)
-    again = CredentialBinding(
-        row.tenant_id, row.account_id, row.id, row.version, row.kind, tuple(row.origins)
-    )
+    again = CredentialBinding(row.tenant_id, row.account_id, row.id, row.version, row.kind, tuple(row.origins))
     assert again == binding
     assert storage.try_open(again, row.sealed) is None
     assert reveal(await storage.open(again, row.sealed)) == b"canary-in-the-row"
@@ -152,9 +150,7 @@ async def test_bounds(db: Database, storage: Vault, tenant_id: UUID) -> None:
                 await storage.put_credential(conn, binding_for(tenant_id, new_id()), plaintext, NOW)
     with pytest.raises(InvalidRequest):
         async with db.tenant(tenant_id) as conn:
-            await storage.put_credential(
-                conn, binding_for(tenant_id, new_id()), b"x", NOW.replace(tzinfo=None)
-            )
+            await storage.put_credential(conn, binding_for(tenant_id, new_id()), b"x", NOW.replace(tzinfo=None))
     assert await _rows(db, tenant_id) == []
 
 
@@ -178,9 +174,7 @@ async def test_other_tenants_see_and_reach_nothing(
     assert [row.status for row in await _rows(db, tenant_id)] == ["active"]
 
 
-async def test_ensure_is_idempotent_and_makes_both_keys(
-    db: Database, storage: Vault, tenant_id: UUID
-) -> None:
+async def test_ensure_is_idempotent_and_makes_both_keys(db: Database, storage: Vault, tenant_id: UUID) -> None:
     async def keys() -> list[Any]:
         async with db.tenant(tenant_id) as conn:
             return list((await conn.execute(select(tenant_keys).order_by(tenant_keys.c.purpose))).all())

@@ -55,9 +55,7 @@ class Setup:
     async def deposit(self, count: int) -> None:
         async with self.db.tenant(self.tenant_id) as conn:
             for _ in range(count):
-                binding = CredentialBinding(
-                    self.tenant_id, new_id(), new_id(), 1, "api_token", ("https://a.example",)
-                )
+                binding = CredentialBinding(self.tenant_id, new_id(), new_id(), 1, "api_token", ("https://a.example",))
                 plaintext = b"token-" + binding.credential_id.bytes
                 await self.storage.put_credential(conn, binding, plaintext, NOW)
                 self.bindings.append((binding, plaintext))

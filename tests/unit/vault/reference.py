@@ -40,9 +40,7 @@ def sealed(vector: dict[str, Any]) -> bytes:
     body, version = binding_bytes(vector["binding"]), vector["kek_version"]
     purpose = "evidence" if "purpose" in vector["binding"] else "credentials"
     head = field(b"keyreeve/seal/1")
-    wrap_aad = (
-        head + field(b"wrap") + b"\x01" + body + kek_id(vector["binding"]["tenant_id"], purpose, version)
-    )
+    wrap_aad = head + field(b"wrap") + b"\x01" + body + kek_id(vector["binding"]["tenant_id"], purpose, version)
     payload_aad = head + field(b"payload") + b"\x01" + body
     return (
         b"KRVE\x01\x01"

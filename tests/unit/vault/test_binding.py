@@ -21,9 +21,7 @@ GOOD = CredentialBinding(
 BLOB = BlobBinding(UUID(int=1), "result", "execution/1")
 
 names = st.from_regex(r"[a-z][a-z0-9_]{0,31}", fullmatch=True)
-origins = st.lists(
-    st.from_regex(r"https?://[a-z0-9.-]{1,40}(:[0-9]{1,5})?", fullmatch=True), min_size=1, max_size=6
-)
+origins = st.lists(st.from_regex(r"https?://[a-z0-9.-]{1,40}(:[0-9]{1,5})?", fullmatch=True), min_size=1, max_size=6)
 credential_bindings = st.builds(
     CredentialBinding,
     st.uuids(),
@@ -102,9 +100,7 @@ def test_origins_are_a_set() -> None:
 
 
 @given(bindings, bindings)
-def test_encoding_is_injective(
-    left: CredentialBinding | BlobBinding, right: CredentialBinding | BlobBinding
-) -> None:
+def test_encoding_is_injective(left: CredentialBinding | BlobBinding, right: CredentialBinding | BlobBinding) -> None:
     assert (left.encode() == right.encode()) == (left == right)
 
 

@@ -158,9 +158,7 @@ def test_limits() -> None:
     with pytest.raises(TooLarge):
         seal(KEK, GOOD, bytes(MAX_CREDENTIAL + 1))
     blob = BlobBinding(GOOD.tenant_id, "result", "1")
-    assert unseal(kek_for(blob), blob, seal(kek_for(blob), blob, bytes(70_000), limit=70_000)) == bytes(
-        70_000
-    )
+    assert unseal(kek_for(blob), blob, seal(kek_for(blob), blob, bytes(70_000), limit=70_000)) == bytes(70_000)
 
 
 @pytest.mark.parametrize(("tenant", "purpose"), [(UUID(int=5), "credentials"), (GOOD.tenant_id, "evidence")])

@@ -98,9 +98,7 @@ def test_malformed_values_are_refused_without_quoting_them(value: str) -> None:
     with pytest.raises(RootKeyRefused) as caught:
         EnvRootKey(value)
     frames = traceback.TracebackException.from_exception(caught.value, capture_locals=True).stack
-    shown = str(caught.value) + "".join(
-        str(frame.locals) for frame in frames if "/tests/" not in frame.filename
-    )
+    shown = str(caught.value) + "".join(str(frame.locals) for frame in frames if "/tests/" not in frame.filename)
     assert B64[:20] not in shown
     assert "CANARY-ROOT" not in shown
 
@@ -184,9 +182,7 @@ def test_read_only_is_fine(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
-def test_anothers_file_is_refused_and_rotation_keeps_the_owner(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_anothers_file_is_refused_and_rotation_keeps_the_owner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "root.key"
     FileRootKey.create(path)
     os.chown(path, 65534, 65534)

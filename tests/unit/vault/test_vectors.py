@@ -94,8 +94,6 @@ def test_wycheproof_aes_gcm() -> None:
                 with pytest.raises(InvalidTag):
                     cipher.decrypt_into(iv, ct + tag, aad, bytearray(len(ct)))
             ran[test["result"]] += 1
-    print(
-        f"Wycheproof AES-GCM: {ran['valid']} valid, {ran['invalid']} invalid, {skipped} skipped (nonce size)"
-    )
+    print(f"Wycheproof AES-GCM: {ran['valid']} valid, {ran['invalid']} invalid, {skipped} skipped (nonce size)")
     assert (ran, skipped) == ({"valid": 116, "invalid": 81}, 119)
     assert WYCHEPROOF["numberOfTests"] == 316
