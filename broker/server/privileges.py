@@ -34,7 +34,8 @@ def choose_serving() -> Serving:
         return Serving(None)
     if account is None:
         return Serving(None)
-    probe = [sys.executable, "-c", "import broker.server.worker"]
+    # Light parts of each place the program lives in; importing all of it would take a second of every start.
+    probe = [sys.executable, "-P", "-c", "import broker.settings, connectors.errors, vault.errors, orjson, uvloop"]
     if not can_run(account, probe):
         _log.warning(
             "serving as root",

@@ -2,9 +2,12 @@
 
 import asyncio
 import contextlib
+import errno
+import importlib
 import signal
 import socket
 import sys
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,15 +15,13 @@ import orjson
 import structlog
 
 from broker import metrics
-from broker.assembly import sealed_storage
 from broker.clock import SystemClock
-from broker.db.migrate import migrate
-from broker.server.bootstrap import prepare, write_private
 from broker.server.children import Workers
 from broker.server.errors import CannotStart
+from broker.server.files import write_private
+from broker.server.orders import Orders
 from broker.server.privileges import Serving, choose_serving
 from broker.server.storage import Storage, open_storage
-from broker.server.worker import Orders
 from broker.settings import Settings
 from vault.errors import VaultError
 from vault.harden import harden_process
@@ -28,6 +29,8 @@ from vault.keys import EnvRootKey
 from vault.rootfile import FileRootKey, root_key_text
 
 _log = structlog.get_logger(__name__)
+
+ADDRESS_SECONDS = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +61,15 @@ async def up(settings: Settings, *, json_ready: bool) -> int:
     settings = replace(settings, port=port)
     async with contextlib.AsyncExitStack() as stack:
         stack.callback(listening.close)
-        storage = await stack.enter_async_context(open_storage(settings, serving))
-        await start_database(settings, storage, root_key)
-        orders = orders_for(settings, storage, root_key, listening, serving)
-        workers = Workers(orders, serving, count=settings.workers, listening=listening)
-        await workers.start()
+        workers = Workers(serving, count=settings.workers, listening=listening)
         stack.push_async_callback(workers.stop)
+        await workers.spawn()
+        importing = asyncio.ensure_future(asyncio.to_thread(importlib.import_module, "broker.assembly"))
+        storage = await stack.enter_async_context(open_storage(settings, serving))
+        stack.push_async_callback(workers.stop)  # again: they end before the storage does
+        await importing
+        await start_database(settings, storage, root_key)
+        await workers.start(orders_for(settings, storage, root_key, listening, serving))
         ready = Ready(public_url(settings), settings.admin_key_path)
         announce(settings, ready, json_ready=json_ready)
         stack.callback(forget, settings)
@@ -123,7 +129,7 @@ def listen(host: str, port: int) -> socket.socket:
     # Accepted sockets inherit it: without it Nagle's algorithm and delayed acknowledgements add 40 ms to an answer.
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     try:
-        sock.bind((host, port))
+        _bind(sock, host, port)
     except OSError as error:
         sock.close()
         raise CannotStart(f"cannot listen on {host}:{port}: {error.strerror}", "choose another with --port") from None
@@ -132,8 +138,27 @@ def listen(host: str, port: int) -> socket.socket:
     return sock
 
 
+def _bind(sock: socket.socket, host: str, port: int) -> None:
+    """Binds; waits a moment for an address that the processes of a killed server are just giving back."""
+    until = time.monotonic() + ADDRESS_SECONDS
+    while True:
+        try:
+            sock.bind((host, port))
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or time.monotonic() > until:
+                raise
+            time.sleep(0.05)
+        else:
+            return
+
+
 async def start_database(settings: Settings, storage: Storage, root_key: str) -> None:
     """Migrates, and makes what the first start needs."""
+    # Imported here, and by then already: half of the program stands behind it, and the workers import it too meanwhile.
+    from broker.assembly import sealed_storage
+    from broker.db.migrate import migrate
+    from broker.server.bootstrap import prepare
+
     if storage.owner is not None:
         changed = await migrate(storage.owner.url(), storage.owner.engine_arguments())
         _log.info("schema ready", changed=changed)

@@ -10,12 +10,7 @@ import asyncio
 import os
 import socket
 import sys
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any
 
-import orjson
 import structlog
 import uvicorn
 import uvloop
@@ -23,87 +18,11 @@ import uvloop
 from broker import logs
 from broker.app import create_app
 from broker.assembly import assemble
-from broker.db.server_checks import ExternalDatabase
+from broker.server.orders import Orders
 from broker.server.protocol import BoundedProtocol
-from broker.settings import Limits, Settings
 from vault.harden import harden_process
 
 _log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Orders:
-    """What the parent hands a worker. Everything secret is in `database` and `root_key`."""
-
-    settings: Settings
-    database: ExternalDatabase
-    root_key: str = field(repr=False)
-    socket_fd: int
-    port: int
-    metrics_folder: str | None
-    base_url: str
-
-    def encode(self) -> bytes:
-        """One line of JSON."""
-        s = self.settings
-        return orjson.dumps(
-            {
-                "settings": {
-                    "data_dir": str(s.data_dir),
-                    "host": s.host,
-                    "port": s.port,
-                    "public_url": s.public_url,
-                    "trusted_proxy": s.trusted_proxy,
-                    "allow_upstream": [list(pair) for pair in sorted(s.allow_upstream)],
-                    "workers": s.workers,
-                    "node": s.node,
-                    "json_logs": s.json_logs,
-                },
-                "limits": {name: getattr(s.limits, name) for name in s.limits.__slots__},
-                "database": {**asdict(self.database), "root_certificates": _text(self.database.root_certificates)},
-                "root_key": self.root_key,
-                "socket_fd": self.socket_fd,
-                "port": self.port,
-                "metrics_folder": self.metrics_folder,
-                "base_url": self.base_url,
-            }
-        )
-
-    @classmethod
-    def decode(cls, line: bytes) -> "Orders":
-        """The orders in one line of JSON."""
-        given = orjson.loads(line)
-        s = given["settings"]
-        settings = Settings(
-            data_dir=Path(s["data_dir"]),
-            host=s["host"],
-            port=s["port"],
-            public_url=s["public_url"],
-            trusted_proxy=s["trusted_proxy"],
-            allow_upstream=frozenset((host, port) for host, port in s["allow_upstream"]),
-            workers=s["workers"],
-            node=s["node"],
-            json_logs=s["json_logs"],
-            limits=Limits(**given["limits"]),
-        )
-        return cls(
-            settings=settings,
-            database=_place(given["database"]),
-            root_key=given["root_key"],
-            socket_fd=given["socket_fd"],
-            port=given["port"],
-            metrics_folder=given["metrics_folder"],
-            base_url=given["base_url"],
-        )
-
-
-def _text(path: Path | None) -> str | None:
-    return None if path is None else str(path)
-
-
-def _place(given: Mapping[str, Any]) -> ExternalDatabase:
-    certificates = given["root_certificates"]
-    return ExternalDatabase(**{**given, "root_certificates": None if certificates is None else Path(certificates)})
 
 
 class _Server(uvicorn.Server):

@@ -97,8 +97,7 @@ class Bounds:
         except Exception as error:  # noqa: BLE001 - the last line: logged, and answered without a trace
             if finished:
                 return  # the framework has logged and answered it; it raises it again for whoever comes after
-            problem = size.exceeded or fault(error, scope["path"])
-            await self._refuse(problem, scope, receive, send, started)
+            await self._refuse(size.exceeded or fault(error, scope["path"]), scope, receive, send, started)
 
     @staticmethod
     async def _refuse(problem: Problem, scope: Scope, receive: Receive, send: Send, started: bool) -> None:
