@@ -7,6 +7,7 @@ folder, so that whichever answers a scrape answers for all; the process that sta
 """
 
 import os
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import Any, Final
@@ -40,60 +41,67 @@ def process_ended(folder: Path, pid: int) -> None:
         file.unlink(missing_ok=True)
 
 
-def _file_values(folder: Path) -> type[Any]:
-    """prometheus_client's value class over files of `folder`, named as its collector expects them."""
-    files: dict[str, Any] = {}
-    lock = Lock()
+class _Files:
+    """This process's files in `folder`, named as prometheus_client's collector expects them."""
 
-    class FileValue:
-        """One number in this process's file."""
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._open: dict[str, Any] = {}
+        self.lock: Final = Lock()
+        """Held while a file is opened, read, written or closed."""
 
-        _multiprocess = True
+    def file(self, prefix: str) -> Any:
+        """The file of one kind of number, made where it is not there yet. The caller holds `lock`."""
+        if prefix not in self._open:
+            self._open[prefix] = _MmapedDict(str(self._folder / f"{prefix}_{os.getpid()}.db"))
+        return self._open[prefix]
 
-        def __init__(
-            self,
-            typ: str,
-            metric_name: str,
-            name: str,
-            labelnames: Any,
-            labelvalues: Any,
-            help_text: str,
-            *_: Any,
-            **more: Any,
-        ) -> None:
-            multiprocess_mode = more.get("multiprocess_mode", "")
-            prefix = f"{typ}_{multiprocess_mode}" if typ == "gauge" else typ
-            with lock:
-                if prefix not in files:
-                    files[prefix] = _MmapedDict(str(folder / f"{prefix}_{os.getpid()}.db"))
-                self._file = files[prefix]
-                self._key = mmap_dict.mmap_key(metric_name, name, labelnames, labelvalues, help_text)
-                self._value, _stamp = self._file.read_value(self._key)
+    def close(self) -> None:
+        """Lets go of every file."""
+        with self.lock:
+            for file in self._open.values():
+                file.close()
+            self._open.clear()
 
-        def inc(self, amount: float) -> None:
-            self.set(self._value + amount)
 
-        def set(self, value: float, timestamp: float | None = None) -> None:
-            with lock:
-                self._value = value
-                self._file.write_value(self._key, value, timestamp or 0.0)
+class _FileValue:
+    """One number in `files`: what prometheus_client asks of a value, given the files first."""
 
-        def get(self) -> float:
-            return float(self._value)
+    def __init__(
+        self,
+        files: _Files,
+        typ: str,
+        metric_name: str,
+        name: str,
+        labelnames: Any,
+        labelvalues: Any,
+        help_text: str,
+        *_: Any,
+        **more: Any,
+    ) -> None:
+        multiprocess_mode = more.get("multiprocess_mode", "")
+        prefix = f"{typ}_{multiprocess_mode}" if typ == "gauge" else typ
+        self._lock = files.lock
+        with self._lock:
+            self._file = files.file(prefix)
+            self._key = mmap_dict.mmap_key(metric_name, name, labelnames, labelvalues, help_text)
+            self._value, _stamp = self._file.read_value(self._key)
 
-        def _no_exemplar(self, *_: Any) -> None:
-            """Exemplars are not kept in files."""
+    def inc(self, amount: float) -> None:
+        self.set(self._value + amount)
 
-        set_exemplar = get_exemplar = _no_exemplar
+    def set(self, value: float, timestamp: float | None = None) -> None:
+        with self._lock:
+            self._value = value
+            self._file.write_value(self._key, value, timestamp or 0.0)
 
-        @classmethod
-        def close_files(cls) -> None:
-            with lock:
-                for file in files.values():
-                    file.close()
-                files.clear()
+    def get(self) -> float:
+        return float(self._value)
 
-    return FileValue
+    def _no_exemplar(self, *_: Any) -> None:
+        """Exemplars are not kept in files."""
+
+    set_exemplar = get_exemplar = _no_exemplar
 
 
 class _Storage:
@@ -102,7 +110,8 @@ class _Storage:
     """
 
     def __init__(self, folder: Path | None) -> None:
-        self._chosen: Any = MutexValue if folder is None else _file_values(folder)
+        self._files = None if folder is None else _Files(folder)
+        self._chosen: Any = MutexValue if self._files is None else partial(_FileValue, self._files)
         self._before: Any = None
 
     def __enter__(self) -> None:
@@ -113,8 +122,8 @@ class _Storage:
 
     def close(self) -> None:
         """Lets go of the files, if there are any."""
-        if self._chosen is not MutexValue:
-            self._chosen.close_files()
+        if self._files is not None:
+            self._files.close()
 
 
 class _Labelled:

@@ -246,6 +246,8 @@ async def _still_wanted(conn: AsyncConnection, caller: Caller, connection: Conne
     )
     if version != connection.version:
         raise Problem("version_conflict", f"connection {connection.name} was changed meanwhile", hint="deposit again")
+    # Which account a call uses may be another from now on: a call judged before must be judged anew.
+    await revoke.policy_changed(conn, caller.tenant_id)
     if owner.identity_id is not None:
         await revoke.hold_identity(conn, owner.identity_id)
     await hold_minter(conn, caller)

@@ -17,6 +17,7 @@ FILES: tuple[str, ...] = (
     "identity/resolve.sql",
     "audit/record.sql",
     "gate/budget.sql",
+    "gate/usage.sql",
     "gate/admit.sql",
     "gate/settle.sql",
     "gate/revoke.sql",

@@ -14,52 +14,55 @@ end $$;
 
 -- Why the authority a call was decided upon no longer stands, or null. One new statement per table scope: its snapshot is
 -- younger than every lock the caller holds. p_maintenance: a call of our own on an account that need not be active yet.
+-- stale: the account's last use is to be noted when the call ends. The credential counts only where reason is null.
 create function broker.gate_recheck{v}(
     p_tenant uuid, p_policy_version bigint, p_identity uuid, p_bearer_tenant uuid, p_bearer uuid,
     p_connection uuid, p_connection_version int, p_account uuid, p_account_version int, p_maintenance boolean,
-    out reason text, out credential_id uuid, out credential_version int, out kind text, out origins text[], out sealed bytea
+    out reason text, out credential_id uuid, out credential_version int, out kind text, out origins text[], out sealed bytea,
+    out stale boolean
 ) language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
     now_ timestamptz := clock_timestamp();
-    f record;
-    b record;
+    away boolean := p_bearer_tenant <> p_tenant;
+    bearer uuid;
+    revoked timestamptz;
+    expires timestamptz;
 begin
-    select t.status as tenant_status, t.policy_version, i.status as identity_status, c.status as connection_status,
-           c.version as connection_version, a.status as account_status, a.version as account_version,
-           a.upstream_expires_at, a.identity_id as owner,
-           k.id, k.version, k.kind, k.origins, k.sealed, k.status as credential_status
-      into f
+    if away then
+        perform set_config('keyreeve.tenant', p_bearer_tenant::text, true);
+        select x.id, x.revoked_at, x.expires_at into bearer, revoked, expires
+          from broker.bearers x where x.tenant_id = p_bearer_tenant and x.id = p_bearer;
+        perform set_config('keyreeve.tenant', p_tenant::text, true);
+    end if;
+    select case
+               when t.status <> 'active' then 'tenant_inactive'
+               when case when away then bearer else b.id end is null
+                    or case when away then revoked else b.revoked_at end is not null then 'bearer_revoked'
+               when case when away then expires else b.expires_at end <= now_ then 'bearer_expired'
+               when p_identity is not null and i.status is distinct from 'active' then 'identity_disabled'
+               when a.status is null or a.status = 'revoked' then 'account_revoked'
+               when c.status is distinct from 'active' then 'connection_inactive'
+               when not p_maintenance and a.status <> 'active' then 'account_' || a.status
+               when k.status = 'revoked' then 'account_revoked'
+               when k.id is null or (not p_maintenance and k.status <> 'active') then 'account_needs_reauth'
+               when not p_maintenance and a.upstream_expires_at <= now_ then 'credential_expired'
+               when not p_maintenance and a.identity_id <> p_identity then 'policy_changed'
+               when c.version <> p_connection_version then 'connection_changed'
+               when not p_maintenance and (t.policy_version <> p_policy_version or a.version <> p_account_version)
+                   then 'policy_changed'
+           end,
+           k.id, k.version, k.kind, k.origins, k.sealed,
+           coalesce(a.last_used_at < now_ - interval '1 minute', true)
+      into reason, credential_id, credential_version, kind, origins, sealed, stale
       from broker.tenants t
+      left join broker.bearers b on not away and b.tenant_id = p_tenant and b.id = p_bearer
       left join broker.identities i on i.tenant_id = p_tenant and i.id = p_identity
       left join broker.accounts a on a.tenant_id = p_tenant and a.id = p_account
       left join broker.connections c on c.tenant_id = p_tenant and c.id = a.connection_id and c.id = p_connection
       left join vault.credentials k on k.tenant_id = p_tenant and k.id = a.credential_id and k.account_id = a.id
      where t.id = p_tenant;
-    if p_bearer_tenant = p_tenant then
-        select x.id, x.revoked_at, x.expires_at into b from broker.bearers x where x.tenant_id = p_tenant and x.id = p_bearer;
-    else
-        perform set_config('keyreeve.tenant', p_bearer_tenant::text, true);
-        select x.id, x.revoked_at, x.expires_at into b from broker.bearers x where x.tenant_id = p_bearer_tenant and x.id = p_bearer;
-        perform set_config('keyreeve.tenant', p_tenant::text, true);
-    end if;
-    reason := case
-        when f.tenant_status is distinct from 'active' then 'tenant_inactive'
-        when b.id is null or b.revoked_at is not null then 'bearer_revoked'
-        when b.expires_at <= now_ then 'bearer_expired'
-        when p_identity is not null and f.identity_status is distinct from 'active' then 'identity_disabled'
-        when f.account_status is null or f.account_status = 'revoked' then 'account_revoked'
-        when f.connection_status is distinct from 'active' then 'connection_inactive'
-        when not p_maintenance and f.account_status <> 'active' then 'account_' || f.account_status
-        when f.credential_status = 'revoked' then 'account_revoked'
-        when f.id is null or (not p_maintenance and f.credential_status <> 'active') then 'account_needs_reauth'
-        when not p_maintenance and f.upstream_expires_at <= now_ then 'credential_expired'
-        when not p_maintenance and f.owner <> p_identity then 'policy_changed'
-        when f.connection_version <> p_connection_version then 'connection_changed'
-        when not p_maintenance and (f.policy_version <> p_policy_version or f.account_version <> p_account_version)
-            then 'policy_changed'
-    end;
-    if reason is null then
-        credential_id := f.id; credential_version := f.version; kind := f.kind; origins := f.origins; sealed := f.sealed;
+    if not found then
+        reason := 'tenant_inactive';
     end if;
 end $$;
 
@@ -83,18 +86,20 @@ declare
     seen int[] := '{}';
     f record;
     sharer uuid := coalesce(p_identity, p_tenant);
+    scope text := set_config('keyreeve.tenant', p_tenant::text, true);
+    locked text;
 begin
-    perform set_config('keyreeve.tenant', p_tenant::text, true);
     if p_expected is not null and now_ > p_expected + interval '3 seconds' then
         perform broker.note_clock{v}(p_expected);
     end if;
     db_now := now_;
-    perform broker.gate_lock{v}('tenant', p_tenant, false);
+    -- gate_lock's shared half, written out: an assignment costs a tenth of a call of it.
+    locked := pg_advisory_xact_lock_shared(hashtextextended('tenant:' || p_tenant::text, 7))::text;
     if p_identity is not null then
-        perform broker.gate_lock{v}('identity', p_identity, false);
+        locked := pg_advisory_xact_lock_shared(hashtextextended('identity:' || p_identity::text, 7))::text;
     end if;
-    perform broker.gate_lock{v}('bearer', p_root, false);
-    perform broker.gate_lock{v}('account', p_account, false);
+    locked := pg_advisory_xact_lock_shared(hashtextextended('bearer:' || p_root::text, 7))::text;
+    locked := pg_advisory_xact_lock_shared(hashtextextended('account:' || p_account::text, 7))::text;
     principal := p_principal;
     if principal is null then
         -- What we ask on an account's own budget is its owner's use, whoever had us ask.
@@ -134,9 +139,9 @@ begin
     now_ := clock_timestamp();
     insert into broker.open_calls (tenant_id, call_id, execution_id, account_id, connection_id, identity_id, bearer_id,
                                    intent_at, admitted_at, deadline_at, principal_key, meters, costs,
-                                   slot_seconds, slot_eras, slots_seen, boot)
+                                   slot_seconds, slot_eras, slots_seen, stale, boot)
     values (p_tenant, p_call, p_execution, p_account, p_connection, p_identity, p_bearer, p_event.at, now_,
-            now_ + p_hold * interval '1 s', principal, p_meters, p_costs, seconds, eras, seen, p_event.boot);
+            now_ + p_hold * interval '1 s', principal, p_meters, p_costs, seconds, eras, seen, f.stale, p_event.boot);
     p_event.xid := pg_current_xact_id();
     insert into audit.events select (p_event).*;
 end $$;

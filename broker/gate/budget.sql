@@ -219,7 +219,29 @@ declare
     era_ int;
     i int;
     ring smallint[];
+    in_time boolean;
 begin
+    -- The usual case in one statement: the row was used in this very second, by the same sharer alone, and more than enough
+    -- is left. A step of the clock that counts shows as another second, and is dealt with below.
+    update broker.budgets b
+       set cap = p_cap, used = b.used + p_cost,
+           ring[(b.base + p_window + least(greatest(p_hold, 1), 120)) % (p_window + 121) + 1] =
+               b.ring[(b.base + p_window + least(greatest(p_hold, 1), 120)) % (p_window + 121) + 1] + p_cost
+     where b.principal_key = p_key and b.meter = p_meter and b.window_seconds = p_window
+       and b.base + p_window = floor(extract(epoch from clock_timestamp()))
+       and b.jumps = (select c.jumps from broker.db_clock c)
+       and coalesce(b.blocked_until <= clock_timestamp(), true) and b.used > 0
+       and not b.shared and b.sole_sharer = p_sharer and b.sole_tenant = p_tenant
+       and limit_ - b.used - b.foreign_used > p_cost
+    returning true, b.base + p_window + least(greatest(p_hold, 1), 120), b.era, b.used, limit_ - b.used - b.foreign_used, 0, 0,
+              b.base + p_window = floor(extract(epoch from clock_timestamp()))
+         into ok, slot_second, slot_era, seen, remaining, retry_ms, reset_ms, in_time;
+    if in_time then
+        return;
+    elsif found then
+        -- The second went by in a wait for the row: booked anew.
+        perform broker.budget_settle{v}(p_key, p_meter, p_cost, slot_second, slot_era, 0, 'not_sent', 0, null, null, null);
+    end if;
     r := broker.budget_row{v}(p_key, p_meter, p_cap, p_window);
     now_ := clock_timestamp();
     era_ := r.era;
@@ -278,7 +300,30 @@ declare
     foreign_ int;
     length_ int;
     ring smallint[];
+    in_time boolean;
 begin
+    if p_how = 'sent' and coalesce(p_block, 0) <= 0 then
+        -- The usual case in one statement: the row was used in this very second, and no header tells of more use.
+        update broker.budgets b
+           set ring[p_second % (b.window_seconds + 121) + 1] = b.ring[p_second % (b.window_seconds + 121) + 1] - p_cost,
+               ring[(b.base + b.window_seconds) % (b.window_seconds + 121) + 1] =
+                   b.ring[(b.base + b.window_seconds) % (b.window_seconds + 121) + 1] + p_cost
+         where b.principal_key = p_key and b.meter = p_meter
+           and b.base + b.window_seconds = floor(extract(epoch from clock_timestamp()))
+           and p_second > b.base + b.window_seconds and b.era = p_era
+           and b.jumps = (select c.jumps from broker.db_clock c)
+           and coalesce(b.blocked_until <= clock_timestamp(), true) and b.cap > b.used + b.foreign_used
+           and (p_limit is null or p_left is null or coalesce(p_window, b.window_seconds) <> b.window_seconds
+                or least(p_limit - p_left - greatest(b.used, p_seen), b.cap) <= b.foreign_used)
+        returning b.cap - b.used - b.foreign_used, 0, b.base + b.window_seconds,
+                  b.base + b.window_seconds = floor(extract(epoch from clock_timestamp()))
+             into remaining, reset_ms, k, in_time;
+        if in_time then
+            return;
+        elsif found then
+            p_second := k;  -- the second went by in a wait for the row: moved once more
+        end if;
+    end if;
     select * into r from broker.budgets b where b.principal_key = p_key and b.meter = p_meter for update;
     if not found then
         return;
@@ -331,34 +376,4 @@ begin
         perform broker.budget_share{v}(r, p_cost, p_tenant, p_sharer);
     end if;
     perform broker.budget_settle{v}(p_key, p_meter, p_cost, 0, 0, 0, 'late', 0, null, null, null);
-end $$;
-
--- What one tenant may know of the budgets its accounts spend: its own use, and everything else as one number.
-create function broker.budget_usage{v}(p_tenant uuid) returns table (
-    principal_key bytea, meter text, cap int, window_seconds int, used int, foreign_used int, blocked_until timestamptz
-) language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
-declare
-    b broker.budgets;
-    r broker.budgets;
-    now_ timestamptz := clock_timestamp();
-    since bigint;
-begin
-    perform set_config('keyreeve.tenant', p_tenant::text, true);
-    for b in select x.* from broker.budgets x
-              where x.principal_key in (select a.principal_key from broker.accounts a
-                                         where a.tenant_id = p_tenant and a.status <> 'revoked')
-              order by x.principal_key, x.meter limit 10000 loop
-        r := broker.budget_roll{v}(b, b.window_seconds, now_);
-        if r.shared then
-            since := (r.base + r.window_seconds) / greatest(r.window_seconds / 10, 1) - 11;
-            select least(coalesce(sum(s.used), 0), r.used) into used from broker.budget_shares s
-             where s.principal_key = b.principal_key and s.meter = b.meter and s.tenant_id = p_tenant and s.bucket > since;
-        else
-            used := case when r.sole_tenant = p_tenant then r.used else 0 end;
-        end if;
-        principal_key := r.principal_key; meter := r.meter; cap := r.cap; window_seconds := r.window_seconds;
-        foreign_used := least(r.used + r.foreign_used - used, r.cap);
-        blocked_until := case when r.blocked_until > now_ then r.blocked_until end;
-        return next;
-    end loop;
 end $$;

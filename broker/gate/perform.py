@@ -29,6 +29,10 @@ _REDECIDE = 3
 """How often a call is decided anew because policy changed while it was admitted."""
 
 
+KEPT_REFUSALS = frozenset({"budget_exhausted", "rate_limited"})
+"""Refusals that do not come from what was looked up: asking again would only make the caller wait twice."""
+
+
 class Pace(Protocol):
     """Waits for a turn of this installation's own rate towards an official origin (egress_rate.py)."""
 
@@ -100,7 +104,7 @@ class Gate:
                 ended = await self._dispatch.send(sendable)
         except Problem as problem:
             problem.execution_id = str(call.execution_id)
-            if problem.sent is False:
+            if problem.sent is False and (not call.recent or problem.code in KEPT_REFUSALS):
                 await self._record(call, prepared, problem)
             raise
         return self._performed(call, prepared, sendable, ended)
@@ -163,7 +167,7 @@ class Gate:
                 raise Problem("unavailable", told, sent=False) from error
             if isinstance(found, Sendable) or found.reason == "budget":
                 return found, call
-            if found.reason not in endings.CHANGED:
+            if found.reason not in endings.CHANGED or call.recent:
                 raise endings.refused(found.reason)
             call = await self._reloaded(call)
         raise endings.refused("policy_changed")

@@ -8,15 +8,16 @@ create function broker.settle{v}(
     out already boolean, out late boolean, out remaining int, out reset_ms bigint, out db_now timestamptz
 ) language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
-    o broker.open_calls;
+    o record;
     i int;
     booked record;
     n bigint;
+    scope text := set_config('keyreeve.tenant', p_tenant::text, true);
 begin
-    perform set_config('keyreeve.tenant', p_tenant::text, true);
     already := false;
     db_now := clock_timestamp();
-    delete from broker.open_calls x where x.tenant_id = p_tenant and x.call_id = p_call returning x.* into o;
+    delete from broker.open_calls x where x.tenant_id = p_tenant and x.call_id = p_call
+    returning x.principal_key, x.meters, x.costs, x.slot_seconds, x.slot_eras, x.slots_seen, x.stale into o;
     late := not found;
     if late and p_only_open then
         return;
@@ -42,7 +43,7 @@ begin
             remaining := booked.remaining; reset_ms := booked.reset_ms;
         end if;
     end loop;
-    if p_how = 'sent' then
+    if p_how = 'sent' and (late or o.stale) then
         update broker.accounts a set last_used_at = db_now
          where a.tenant_id = p_tenant and a.id = p_account
            and (a.last_used_at is null or a.last_used_at < db_now - interval '1 minute');

@@ -19,6 +19,7 @@ class CallRequest:
     `deadline` bounds everything, waiting included. `max_wait_seconds` (0..30) is how long it may queue for budget.
     `reserve` is how many slots of the budget are left to the human's own use. `intent` is the model's sentence, at most
     500 characters, kept in the audit. `reload` authenticates afresh: used when anything changed while the call waited.
+    `recent`: `resolved` may be a second old, so a refusal is not final and not recorded; the orchestrator asks anew.
     """
 
     resolved: Resolved
@@ -35,6 +36,7 @@ class CallRequest:
     max_wait_seconds: float = 0.0
     reserve: int = 0
     intent: str | None = None
+    recent: bool = False
 
 
 @dataclass(frozen=True, slots=True)

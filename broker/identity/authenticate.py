@@ -1,6 +1,10 @@
 """From a bearer token to a `Resolved`: one look-up, then pure checks of who may act for whom."""
 
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
+from time import monotonic
 from typing import Any
 from uuid import UUID
 
@@ -78,11 +82,50 @@ class UnknownIdentity(Exception):
         super().__init__("no such identity")
 
 
-class Authenticator:
-    """Looks callers up. Holds no cache: a revoked token is refused by the very next request."""
+RECENT_SECONDS = 1.0
+"""How old a look-up may be that a call starts from. Admission judges all of it anew, under locks."""
 
-    def __init__(self, db: Database) -> None:
+RECENT_ENTRIES = 4096
+
+_Key = tuple[bytes, str | None, str | None, str | None]
+
+
+class Authenticator:
+    """Looks callers up. `resolve` always asks the database: a revoked token is refused by the very next request.
+
+    `recent` is for calls that go through admission, and for nothing else: admission re-checks bearer, identity,
+    connection, account, credential and policy version in a new statement, so that a look-up of the last second saves a
+    round trip and decides nothing by itself.
+    """
+
+    def __init__(self, db: Database, elapsed: Callable[[], float] = monotonic) -> None:
         self._db = db
+        self._elapsed = elapsed
+        self._recent: OrderedDict[_Key, tuple[float, Resolved]] = OrderedDict()
+
+    def recent(self, token: ParsedToken, asked: Asked, now: datetime) -> Resolved | None:
+        """The same look-up, made less than a second ago, or None. Never a refusal: those are always asked for anew."""
+        found = self._recent.get((token.digest, asked.tenant, asked.identifier, asked.connection))
+        if found is None or found[0] <= self._elapsed():
+            return None
+        resolved = found[1]
+        expires_at = resolved.caller.bearer.expires_at
+        if expires_at is not None and expires_at <= now:
+            return None
+        caller = replace(resolved.caller, client=asked.client, agent=asked.agent, run_id=asked.run_id, now=now)
+        return replace(resolved, caller=caller)
+
+    def forget(self, token: ParsedToken, asked: Asked) -> None:
+        """Drops what `recent` would give: something was learned that the next call must start from."""
+        self._recent.pop((token.digest, asked.tenant, asked.identifier, asked.connection), None)
+
+    def _remember(self, token: ParsedToken, asked: Asked, resolved: Resolved) -> Resolved:
+        key = (token.digest, asked.tenant, asked.identifier, asked.connection)
+        self._recent[key] = (self._elapsed() + RECENT_SECONDS, resolved)
+        self._recent.move_to_end(key)
+        if len(self._recent) > RECENT_ENTRIES:
+            self._recent.popitem(last=False)
+        return resolved
 
     async def resolve(self, token: ParsedToken, asked: Asked, now: datetime) -> Resolved:
         """The caller and what could serve it. Raises Problem: `unauthenticated`, `session_expired`, `forbidden`,
@@ -96,10 +139,14 @@ class Authenticator:
             asked.connection,
         )
         try:
-            return read(row, token.tenant_id, asked, now)
+            resolved = read(row, token.tenant_id, asked, now)
         except UnknownIdentity as unknown:
             async with self._db.tenant(unknown.caller.tenant_id) as conn:
                 raise await unknown_identity(conn, unknown.caller, unknown.identifier) from None
+        except Problem:
+            self.forget(token, asked)
+            raise
+        return resolved if resolved.caller.identity is None else self._remember(token, asked, resolved)
 
     async def usable_connections(self, caller: Caller) -> list[str]:
         """The names of at most 50 connections on which a grant applies to the caller's identity: for hints alone."""

@@ -7,12 +7,13 @@ create function broker.resolve{v}(
     bearer_id uuid, bearer_kind text, root_id uuid, bearer_name text, role text, identifiers text[], tenants text[],
     bearer_identity uuid, restrict_connections text[], restrict_access text, bearer_expires timestamptz,
     identity_id uuid, identifier text, groups text[], identity_status text,
-    connections jsonb, accounts jsonb, grants jsonb
+    connections json, accounts json, grants json
 ) language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
     b broker.bearers;
     t broker.tenants;
     i broker.identities;
+    found_ uuid[];
 begin
     perform set_config('keyreeve.tenant', p_home::text, true);
     select * into b from broker.bearers x where x.tenant_id = p_home and x.token_hash = p_digest;
@@ -55,20 +56,19 @@ begin
     if i.id is null or p_connection = '' then
         return next; return;
     end if;
-    select jsonb_agg(jsonb_build_array(c.id, c.name, c.connector, c.version, c.status)) into connections
+    select json_agg(json_build_array(c.id, c.name, c.connector, c.version, c.status)), array_agg(c.id) into connections, found_
       from broker.connections c
      where c.tenant_id = t.id and c.status <> 'deleted' and (p_connection is null or c.name = p_connection);
-    if connections is null then
+    if found_ is null then
         return next; return;
     end if;
-    select jsonb_agg(jsonb_build_array(a.id, a.connection_id, a.identity_id, a.label, a.status, a.kind, a.version,
-                                       a.permissions_version, a.upstream_account_id, a.upstream_expires_at)) into accounts
-      from broker.accounts a join broker.connections c on c.tenant_id = t.id and c.id = a.connection_id and c.status <> 'deleted'
-     where a.tenant_id = t.id and (a.identity_id = i.id or a.identity_id is null)
-       and (p_connection is null or c.name = p_connection)
+    select json_agg(json_build_array(a.id, a.connection_id, a.identity_id, a.label, a.status, a.kind, a.version,
+                                     a.permissions_version, a.upstream_account_id, a.upstream_expires_at)) into accounts
+      from broker.accounts a
+     where a.tenant_id = t.id and (a.identity_id = i.id or a.identity_id is null) and a.connection_id = any (found_)
        and (a.status <> 'revoked' or a.revoked_at > clock_timestamp() - interval '90 days');
-    select jsonb_agg(jsonb_build_array(g.id, g.subject_kind, coalesce(g.group_name, i.identifier), g.connection_id, g.tools,
-                                       g.access, g.operations, g.accounts, g.zones, g.account, g.expires_at)) into grants
+    select json_agg(json_build_array(g.id, g.subject_kind, coalesce(g.group_name, i.identifier), g.connection_id, g.tools,
+                                     g.access, g.operations, g.accounts, g.zones, g.account, g.expires_at)) into grants
       from (select * from broker.grants x
              where x.tenant_id = t.id and x.identity_id = i.id and x.deleted_at is null
             union all
@@ -76,7 +76,6 @@ begin
             select * from broker.grants x
              where x.tenant_id = t.id and x.identity_id is null and x.deleted_at is null
                and (x.group_name is null or x.group_name = any (i.groups))) g
-      join broker.connections c on c.tenant_id = t.id and c.id = g.connection_id and c.status <> 'deleted'
-     where p_connection is null or c.name = p_connection;
+     where g.connection_id = any (found_);
     return next;
 end $$;

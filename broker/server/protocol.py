@@ -5,9 +5,11 @@ an endless header in memory, or holds every connection that the server has room 
 """
 
 import asyncio
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from broker.server.gathering import Gathering
 
 SILENT_BYTES: Final = 64 * 1024
 """Of a head or of a trailer, beside the piece in which it began: nothing of them reaches the application meanwhile."""
@@ -29,7 +31,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: Any) -> None:
         """Waits for the first request."""
-        super().connection_made(transport)
+        super().connection_made(cast(asyncio.Transport, Gathering(transport, self.loop)))
         self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -7,6 +7,7 @@ settled.
 """
 
 import asyncio
+import gc
 import os
 import socket
 import sys
@@ -55,6 +56,10 @@ async def serve(orders: Orders) -> None:
             limit_concurrency=2000,
             backlog=1024,
         )
+        # What lives as long as the process is not looked through again and again.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(10_000, 20, 20)
         listening = socket.socket(fileno=orders.socket_fd)
         await _Server(config).serve(sockets=[listening])
 

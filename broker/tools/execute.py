@@ -5,7 +5,7 @@ look up → choose the account → prepare (pure) → idempotency → gate.perfo
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -17,7 +17,7 @@ from broker.clock import Clock
 from broker.domain import Account, Connection, Resolved
 from broker.errors import Field, Problem
 from broker.gate.idempotency import Idempotency, Replay
-from broker.gate.perform import Gate
+from broker.gate.perform import KEPT_REFUSALS, Gate
 from broker.gate.types import CallRecord, CallRequest, Performed
 from broker.identity.authenticate import Asked, Authenticator
 from broker.identity.tokens import ParsedToken
@@ -74,9 +74,21 @@ class ToolRunner:
     async def execute(self, token: ParsedToken, asked: Asked, request: ExecuteRequest) -> Result:
         """Runs one tool. Raises Problem for every refusal; an upstream's own error is a Result with `is_error`."""
         execution_id = new_id()
-        resolved = await self._authenticator.resolve(token, asked, self._clock.now())
+        now = self._clock.now()
+        # A replay shows a result without an admission, and a dry run has none: those start from a look-up of now.
+        admitted = request.idempotency_key is None and not request.dry_run
+        recent = self._authenticator.recent(token, asked, now) if admitted else None
+        if recent is not None:
+            try:
+                return await self._execute(token, asked, request, recent, execution_id, recent=True)
+            except Problem as problem:
+                if problem.sent is True or problem.sent == "unknown" or problem.code in KEPT_REFUSALS:
+                    problem.execution_id = problem.execution_id or str(execution_id)
+                    raise
+                # Refused from what may be a second old: said only if it is still so.
+        resolved = await self._authenticator.resolve(token, asked, now)
         try:
-            return await self._execute(token, asked, request, resolved, execution_id)
+            return await self._execute(token, asked, request, resolved, execution_id, recent=False)
         except Problem as problem:
             problem.execution_id = problem.execution_id or str(execution_id)
             # A call that was admitted has its outcome in the audit instead.
@@ -92,6 +104,8 @@ class ToolRunner:
         request: ExecuteRequest,
         resolved: Resolved,
         execution_id: UUID,
+        *,
+        recent: bool,
     ) -> Result:
         if resolved.caller.identity is None:
             told = "is required with an agent key or an operator key"
@@ -101,11 +115,14 @@ class ToolRunner:
         async def reload() -> Resolved:
             return await self._authenticator.resolve(token, asked, self._clock.now())
 
-        call = self._call_request(request, chosen, execution_id, reload)
+        call = replace(self._call_request(request, chosen, execution_id, reload), recent=recent)
         if request.dry_run:
             return self._dry_run(chosen, call, execution_id)
         if request.idempotency_key is None:
-            return await self._perform(call, chosen.prepared, execution_id)
+            result = await self._perform(call, chosen.prepared, execution_id)
+            if result.error is not None and result.error.get("status") == 403:
+                self._authenticator.forget(token, asked)  # the refusal may have taught what the credential lacks
+            return result
         return await self._once(request, call, chosen)
 
     async def _choose(self, request: ExecuteRequest, resolved: Resolved) -> _Chosen:

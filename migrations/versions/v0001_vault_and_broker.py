@@ -280,6 +280,7 @@ create table broker.open_calls (
     slot_seconds bigint[] not null,
     slot_eras int[] not null,
     slots_seen int[] not null,
+    stale boolean not null default true,
     boot uuid not null,
     primary key (tenant_id, call_id)
 ) with (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.0, autovacuum_vacuum_threshold = 20000);

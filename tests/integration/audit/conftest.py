@@ -10,10 +10,13 @@ import pytest
 import pytest_asyncio
 from sqlalchemy import text
 
-from broker.audit.events import CallFacts, Intent, Outcome
+from broker.audit.events import CallFacts, ExecutionDone, Intent, Outcome, RefusalFacts
+from broker.audit.query import AuditFilter, AuditQuery
 from broker.audit.trail import AuditTrail
 from broker.db.database import Database
+from broker.db.paging import PageRequest
 from broker.domain import Bearer, Caller, Decision, Identity, Restrictions
+from broker.identity.roles import reach
 from broker.ids import new_id
 from broker.metrics import Metrics
 from connectors.base import Operation, Prepared
@@ -130,6 +133,15 @@ class World:
             found = await conn.execute(text("select * from audit.events order by at, recorded_at, counter"))
             return [dict(row) for row in found.mappings()]
 
+    def auditor(self) -> Caller:
+        """An operator who sees the whole tenant's audit."""
+        return self.caller("operator", None, role="auditor")
+
+    async def items(self, caller: Caller, size: int = 100, **filters: Any) -> list[dict[str, Any]]:
+        """The newest items of the audit that `caller` sees."""
+        found = await AuditQuery(self.db, reach).events(caller, AuditFilter(**filters), PageRequest(size))
+        return list(found.items)
+
     def with_boot(self) -> "World":
         """The same tenant seen from another process."""
         trail = AuditTrail(
@@ -150,3 +162,32 @@ async def world(db: Database, make_tenant: Callable[..., Awaitable[UUID]]) -> Wo
 @pytest.fixture
 def anyone(world: World) -> Caller:
     return world.caller()
+
+
+@pytest_asyncio.fixture
+async def varied(world: World) -> World:
+    """Nine items that differ in what filters look at, a second apart, the newest last."""
+    await world.call(world.caller(identifier="a"))
+    world.clock.forward(seconds=1)
+    await world.call(world.caller(identifier="b"), "timeout")
+    world.clock.forward(seconds=1)
+    await world.call(world.caller(identifier="b"), "upstream_error", upstream_status=403)
+    world.clock.forward(seconds=1)
+    await world.call(world.caller(identifier="a", run_id="run-9"), None)
+    world.clock.forward(seconds=1)
+    await world.call(
+        world.caller("agent", identifier="a", name="ci"), tool_name="cf_zone_list", connection_name="other"
+    )
+    world.clock.forward(seconds=1)
+    purge = Operation("purge", "POST", "/zones/{zone_id}/purge_cache", "write")
+    await world.call(world.caller(identifier="a"), operation=purge)
+    world.clock.forward(seconds=1)
+    await world.trail.refusal(world.caller(identifier="b"), RefusalFacts("not_granted", tool_name="cf_call"))
+    world.clock.forward(seconds=1)
+    async with world.db.tenant(world.tenant_id) as conn:
+        await world.trail.change(conn, world.caller("operator", None), "account.revoked", identifier="b")
+    world.clock.forward(seconds=1)
+    await world.trail.write(
+        ExecutionDone(world.caller(identifier="a"), world.clock.now(), new_id(), "cf_search", "cf", "ok")
+    )
+    return world

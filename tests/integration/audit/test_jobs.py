@@ -81,60 +81,68 @@ async def test_nothing_in_use_can_be_dropped(db: Database) -> None:
             await conn.execute(text("select audit.drop_partitions(current_date + 1)"))
 
 
-async def test_ended_sessions_and_kept_results_are_forgotten(db: Database, world: World) -> None:
+async def _bearer(conn: Any, world: World, kind: str, age: timedelta, parent: Any = None, identity: Any = None) -> Any:
+    """A bearer that expired `age` ago."""
+    row_id = new_id()
     now = world.clock.now()
-    tenant = world.tenant_id
+    await conn.execute(
+        text(
+            """insert into broker.bearers (tenant_id, id, kind, token_hash, root_id, parent_id,
+            identity_id, created_at, expires_at) values (:t, :id, :kind, :hash, :id, :parent, :identity,
+            :now, :expires)
+            """
+        ),
+        {
+            "t": world.tenant_id,
+            "id": row_id,
+            "kind": kind,
+            "hash": os.urandom(32),
+            "parent": parent,
+            "identity": identity,
+            "now": now,
+            "expires": now - age,
+        },
+    )
+    return row_id
 
-    async def bearer(conn: Any, kind: str, expires: datetime, parent: Any = None, identity: Any = None) -> Any:
-        row_id = new_id()
-        await conn.execute(
-            text(
-                """insert into broker.bearers (tenant_id, id, kind, token_hash, root_id, parent_id,
-                identity_id, created_at, expires_at) values (:t, :id, :kind, :hash, :id, :parent, :identity,
-                :now, :expires)
-                """
-            ),
-            {
-                "t": tenant,
-                "id": row_id,
-                "kind": kind,
-                "hash": os.urandom(32),
-                "parent": parent,
-                "identity": identity,
-                "now": now,
-                "expires": expires,
-            },
-        )
-        return row_id
 
-    async with db.tenant(tenant) as conn:
+async def test_ended_sessions_are_forgotten(db: Database, world: World) -> None:
+    async with db.tenant(world.tenant_id) as conn:
         who = new_id()
         await conn.execute(
             text("insert into broker.identities (tenant_id, id, identifier, created_at) values (:t, :id, 'p', :now)"),
-            {"t": tenant, "id": who, "now": now},
+            {"t": world.tenant_id, "id": who, "now": world.clock.now()},
         )
-        agent = await bearer(conn, "agent", now - timedelta(days=30))
-        old = await bearer(conn, "session", now - timedelta(days=8), agent, who)
-        await bearer(conn, "session", now - timedelta(days=8, hours=1), old, who)
-        recent = await bearer(conn, "session", now - timedelta(days=6), agent, who)
-        for age in (1, -1):
+        agent = await _bearer(conn, world, "agent", timedelta(days=30))
+        old = await _bearer(conn, world, "session", timedelta(days=8), agent, who)
+        await _bearer(conn, world, "session", timedelta(days=8, hours=1), old, who)
+        recent = await _bearer(conn, world, "session", timedelta(days=6), agent, who)
+    forgetting = Forgetting(db, world.clock)
+    # A parent outlives its child by one run.
+    await forgetting.sessions()
+    await forgetting.sessions()
+    async with db.tenant(world.tenant_id) as conn:
+        left = {row[0] for row in await conn.execute(text("select id from broker.bearers"))}
+    assert left == {agent, recent}
+
+
+async def test_kept_results_past_their_time_are_forgotten(db: Database, world: World) -> None:
+    now = world.clock.now()
+    kept = new_id()
+    async with db.tenant(world.tenant_id) as conn:
+        for execution_id, at in ((new_id(), now - timedelta(hours=1)), (kept, now + timedelta(hours=1))):
             await conn.execute(
                 text(
                     """insert into broker.idempotency (tenant_id, scope, request_digest, execution_id, state,
                     created_at, deadline_at, expires_at) values (:t, :scope, 'x', :id, 'done', :at, :at, :at)
                     """
                 ),
-                {"t": tenant, "scope": os.urandom(32), "id": new_id(), "at": now - timedelta(hours=age)},
+                {"t": world.tenant_id, "scope": os.urandom(32), "id": execution_id, "at": at},
             )
-    forgetting = Forgetting(db, world.clock)
-    # A parent outlives its child by one run.
-    await forgetting.sessions()
-    await forgetting.sessions()
-    assert await forgetting.results() >= 1
-    async with db.tenant(tenant) as conn:
-        left = {row[0] for row in await conn.execute(text("select id from broker.bearers"))}
-        assert left == {agent, recent}
-        assert await conn.scalar(text("select count(*) from broker.idempotency")) == 1
+    assert await Forgetting(db, world.clock).results() >= 1
+    async with db.tenant(world.tenant_id) as conn:
+        left = [row[0] for row in await conn.execute(text("select execution_id from broker.idempotency"))]
+    assert left == [kept]
 
 
 async def test_the_app_may_not_forget_living_sessions(db: Database, world: World) -> None:

@@ -1,43 +1,30 @@
-"""Items, filters, paging, whose audit one sees, executions and the export, against a real PostgreSQL."""
+"""Items, filters, paging, whose audit one sees and executions, against a real PostgreSQL."""
 
-from collections.abc import AsyncIterator
 from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-import orjson
 import pytest
 from sqlalchemy import text
 
 from broker.audit import query as query_module
 from broker.audit import scan
-from broker.audit.events import ExecutionDone, RefusalFacts
+from broker.audit.events import RefusalFacts
 from broker.audit.executions import Executions
-from broker.audit.export import AuditExport, ExportRequest
 from broker.audit.query import AuditFilter, AuditQuery, conditions
-from broker.db.paging import PageRequest, read_page
+from broker.db.paging import read_page
 from broker.domain import Caller
 from broker.errors import Problem
 from broker.identity.roles import reach
 from broker.ids import new_id
-from connectors.base import Operation
 from tests.integration.audit.conftest import World
-
-
-async def _items(world: World, caller: Caller, size: int = 100, **filters: Any) -> list[dict[str, Any]]:
-    found = await AuditQuery(world.db, reach).events(caller, AuditFilter(**filters), PageRequest(size))
-    return list(found.items)
-
-
-def _auditor(world: World) -> Caller:
-    return world.caller("operator", None, role="auditor")
 
 
 async def test_a_call_is_one_item_with_everything_asked_for(world: World) -> None:
     caller = world.caller()
     intent = await world.call(caller, sentence="look")
-    (item,) = await _items(world, _auditor(world))
+    (item,) = await world.items(world.auditor())
     facts = intent.facts
     assert item["id"]
     assert item["latency_ms"] == 12.345
@@ -79,53 +66,24 @@ async def test_a_call_is_one_item_with_everything_asked_for(world: World) -> Non
 
 async def test_an_operator_acting_for_someone_is_named(world: World) -> None:
     await world.call(world.caller("operator"))
-    (item,) = await _items(world, _auditor(world))
+    (item,) = await world.items(world.auditor())
     assert (item["actor"], item["on_behalf_of"], "key_id" in item) == ("operator:ops", "priya@example.com", True)
 
 
 async def test_the_true_outcome_wins_over_the_sweepers(world: World) -> None:
     caller = world.caller()
     intent = await world.call(caller, None)
-    auditor = _auditor(world)
-    assert [i["outcome"] for i in await _items(world, auditor)] == ["open"]
-    assert [i["outcome"] for i in await _items(world, auditor, status="open")] == ["open"]
+    auditor = world.auditor()
+    assert [i["outcome"] for i in await world.items(auditor)] == ["open"]
+    assert [i["outcome"] for i in await world.items(auditor, status="open")] == ["open"]
     await world.outcome(intent, "unknown")
-    assert [i["outcome"] for i in await _items(world, auditor)] == ["unknown"]
+    assert [i["outcome"] for i in await world.items(auditor)] == ["unknown"]
     world.clock.forward(seconds=30)
     await world.outcome(intent, "ok", 200)
-    assert [i["outcome"] for i in await _items(world, auditor)] == ["ok"]
+    assert [i["outcome"] for i in await world.items(auditor)] == ["ok"]
     world.clock.forward(seconds=30)
     await world.outcome(intent, "unknown")
-    assert [i["outcome"] for i in await _items(world, auditor)] == ["ok"]
-
-
-@pytest.fixture
-async def varied(world: World) -> World:
-    """Nine items that differ in what filters look at, a second apart, the newest last."""
-    await world.call(world.caller(identifier="a"))
-    world.clock.forward(seconds=1)
-    await world.call(world.caller(identifier="b"), "timeout")
-    world.clock.forward(seconds=1)
-    await world.call(world.caller(identifier="b"), "upstream_error", upstream_status=403)
-    world.clock.forward(seconds=1)
-    await world.call(world.caller(identifier="a", run_id="run-9"), None)
-    world.clock.forward(seconds=1)
-    await world.call(
-        world.caller("agent", identifier="a", name="ci"), tool_name="cf_zone_list", connection_name="other"
-    )
-    world.clock.forward(seconds=1)
-    purge = Operation("purge", "POST", "/zones/{zone_id}/purge_cache", "write")
-    await world.call(world.caller(identifier="a"), operation=purge)
-    world.clock.forward(seconds=1)
-    await world.trail.refusal(world.caller(identifier="b"), RefusalFacts("not_granted", tool_name="cf_call"))
-    world.clock.forward(seconds=1)
-    async with world.db.tenant(world.tenant_id) as conn:
-        await world.trail.change(conn, world.caller("operator", None), "account.revoked", identifier="b")
-    world.clock.forward(seconds=1)
-    await world.trail.write(
-        ExecutionDone(world.caller(identifier="a"), world.clock.now(), new_id(), "cf_search", "cf", "ok")
-    )
-    return world
+    assert [i["outcome"] for i in await world.items(auditor)] == ["ok"]
 
 
 @pytest.mark.parametrize(
@@ -155,12 +113,12 @@ async def varied(world: World) -> World:
     ],
 )
 async def test_filters(varied: World, filters: dict[str, Any], count: int) -> None:
-    assert len(await _items(varied, _auditor(varied), **filters)) == count
+    assert len(await varied.items(varied.auditor(), **filters)) == count
 
 
 async def test_a_span_is_half_open_and_newest_comes_first(varied: World) -> None:
     now = varied.clock.now()
-    items = await _items(varied, _auditor(varied), since=now - timedelta(seconds=4), until=now)
+    items = await varied.items(varied.auditor(), since=now - timedelta(seconds=4), until=now)
     assert len(items) == 4
     times = [datetime.fromisoformat(i["at"]) for i in items]
     assert times == sorted(times, reverse=True)
@@ -169,7 +127,7 @@ async def test_a_span_is_half_open_and_newest_comes_first(varied: World) -> None
 
 async def test_a_status_that_is_none_is_refused(varied: World) -> None:
     with pytest.raises(Problem, match="status"):
-        await _items(varied, _auditor(varied), status="fine")
+        await varied.items(varied.auditor(), status="fine")
 
 
 @pytest.mark.parametrize("walk", [2, 20_000])
@@ -177,11 +135,11 @@ async def test_pages_neither_skip_nor_repeat(varied: World, walk: int, monkeypat
     monkeypatch.setattr(query_module, "WALK", walk)
     audit = AuditQuery(varied.db, reach)
     for filters in ({}, {"identifier": "b"}, {"status": "ok"}):
-        whole = [i["id"] for i in await _items(varied, _auditor(varied), **filters)]
+        whole = [i["id"] for i in await varied.items(varied.auditor(), **filters)]
         seen: list[str] = []
         token = None
         for _ in range(20):
-            page = await audit.events(_auditor(varied), AuditFilter(**filters), read_page(2, token))
+            page = await audit.events(varied.auditor(), AuditFilter(**filters), read_page(2, token))
             seen += [i["id"] for i in page.items]
             token = page.next_page_token
             if token is None:
@@ -196,7 +154,7 @@ async def test_an_impatient_answer_can_be_resumed(varied: World, monkeypatch: py
     audit = AuditQuery(varied.db, reach)
     token, found, pages = None, 0, 0
     while pages == 0 or token is not None:
-        page = await audit.events(_auditor(varied), AuditFilter(identifier="a"), read_page(50, token))
+        page = await audit.events(varied.auditor(), AuditFilter(identifier="a"), read_page(50, token))
         found += len(page.items)
         pages += 1
         token = page.next_page_token
@@ -251,7 +209,7 @@ async def test_who_sees_what(world: World) -> None:
     everything = {i.facts.execution_id for i in (own, first, second, foreign)}
 
     async def seen(caller: Caller) -> set[UUID]:
-        listed = {UUID(i["execution_id"]) for i in await _items(world, caller)}
+        listed = {UUID(i["execution_id"]) for i in await world.items(caller)}
         readable = set()
         for execution_id in everything:
             with suppress(Problem):
@@ -271,7 +229,7 @@ async def test_another_tenant_sees_nothing(world: World, make_tenant: Any) -> No
     intent = await world.call(world.caller())
     elsewhere = await make_tenant()
     spy = World(world.db, elsewhere, world.vault_, world.clock, world.trail).caller("operator", None)
-    assert await _items(world, spy) == []
+    assert await world.items(spy) == []
     with pytest.raises(Problem, match="no such execution"):
         await Executions(world.db, reach).read(spy, intent.facts.execution_id)
 
@@ -299,75 +257,6 @@ async def test_did_it_happen(world: World) -> None:
     assert (answer["state"], answer["sent"], answer["refusal"]["code"]) == ("refused", False, "not_granted")
 
 
-async def _export(world: World, caller: Caller, **request: Any) -> list[dict[str, Any]]:
-    export = AuditExport(world.db, world.trail, reach)
-    lines: AsyncIterator[bytes] = await export.begin(caller, ExportRequest(**request))
-    whole = b"".join([block async for block in lines])
-    return [orjson.loads(line) for line in whole.splitlines()]
-
-
-async def test_an_export_is_complete_ordered_and_itself_recorded(varied: World) -> None:
-    *items, end = await _export(varied, _auditor(varied))
-    assert end["kind"] == "end"
-    assert end["items"] == len(items) == 9
-    times = [i["at"] for i in items]
-    assert times == sorted(times)
-    timed_out = next(i for i in items if i["outcome"] == "timeout")
-    assert [r["kind"] for r in timed_out["records"]] == ["intent", "outcome"]
-    assert len(timed_out["records"][0]["mac"]) == 64
-    newest = (await _items(varied, _auditor(varied)))[0]
-    assert newest["operation"] == "audit.exported"
-
-
-async def test_what_is_not_yet_committed_is_left_for_the_next_export(varied: World) -> None:
-    late = varied.with_boot()
-    auditor = _auditor(varied)
-    async with varied.db.tenant(varied.tenant_id) as conn:
-        await late.trail.change(conn, None, "slow.transaction", tenant_id=varied.tenant_id)
-        await varied.call(varied.caller(identifier="fast"))
-        *first, end = await _export(varied, auditor)
-    *second, _ = await _export(varied, auditor, cursor=end["cursor"])
-    assert not {i["id"] for i in first} & {i["id"] for i in second}
-    everything = {i["id"] for i in await _items(varied, auditor)}
-    assert {i["id"] for i in first} | {i["id"] for i in second} >= {
-        i["id"] for i in await _items(varied, auditor) if i.get("operation") != "audit.exported"
-    }
-    assert {i["id"] for i in [*first, *second]} <= everything
-    assert any(i.get("operation") == "slow.transaction" for i in second)
-
-
-async def test_a_late_outcome_brings_its_call_into_the_next_export(world: World) -> None:
-    intent = await world.call(world.caller(), None)
-    *first, end = await _export(world, _auditor(world))
-    assert [i["outcome"] for i in first] == ["open"]
-    await world.outcome(intent, "ok", 200)
-    *second, _ = await _export(world, _auditor(world), cursor=end["cursor"])
-    assert [i["outcome"] for i in second if i["kind"] == "call"] == ["ok"]
-
-
-async def test_an_export_in_many_steps(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    from broker.audit import export as export_module
-
-    monkeypatch.setattr(export_module, "BATCH", 3)
-    monkeypatch.setattr(export_module, "WALK", 4)
-    for i in range(11):
-        if i % 2:
-            world.clock.forward(microseconds=1)
-        await world.call(world.caller(), "ok" if i % 3 else None)
-    *items, end = await _export(world, _auditor(world))
-    assert end["items"] == len({i["id"] for i in items}) == 11
-    assert sum(i["outcome"] == "ok" for i in items) == 7
-
-
-async def test_who_may_export_what(world: World) -> None:
-    for caller in (world.caller(), world.caller("agent", None)):
-        with pytest.raises(Problem, match="forbidden"):
-            await _export(world, caller)
-    for request in ({"format": "ocsf"}, {"cursor": "x"}, {"cursor": "9" * 30}):
-        with pytest.raises(Problem, match="invalid_input"):
-            await _export(world, _auditor(world), **request)
-
-
 async def test_a_large_table_is_read_by_its_keys(world: World) -> None:
     """The plans, not the clock: the newest page and an execution are found without reading the rest."""
     async with world.db.tenant(world.tenant_id) as conn:
@@ -389,7 +278,7 @@ async def test_a_large_table_is_read_by_its_keys(world: World) -> None:
         for asked in (statement, stopped):
             plan = await conn.execute(text(f"explain (analyze, format json) {asked}"), params)
             assert _rows_read(plan.scalar_one()[0]["Plan"]) <= 1000
-    items = await _items(world, _auditor(world), identifier="x7", size=300)
+    items = await world.items(world.auditor(), identifier="x7", size=300)
     assert len(items) == 300
 
 

@@ -3,6 +3,7 @@
 The very source of budget.sql is installed a second time with `clock_timestamp()` replaced; nothing else differs.
 """
 
+import asyncio
 import random
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -15,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import broker.gate
+from broker.db import functions
 from broker.gate.dbclock import DatabaseClock
 from broker.ids import new_id
 
@@ -314,3 +316,42 @@ async def test_an_identity_alone_gets_all_of_it(clocked: Clocked) -> None:
     clocked.true += 200
     got = [(await clocked.reserve(100, 50, 6))["ok"] for _ in range(101)]
     assert got == [True] * 100 + [False]
+
+
+async def test_a_booking_that_ends_in_its_own_second_is_counted_once(clocked: Clocked) -> None:
+    await clocked.begin()
+    slot = await clocked.reserve(100, 10, 1)
+    clocked.true += 1
+    await clocked.reserve(100, 10, 6)  # the row has been used in this second
+    await clocked.settle(slot)
+    row = await clocked.row()
+    assert sum(row["ring"]) == row["used"] == 2
+    clocked.true += 30
+    assert (await clocked.reserve(100, 10, 6))["remaining"] == 99
+
+
+async def test_a_second_that_goes_by_in_a_wait_for_the_row_is_not_the_one_booked(server: Any) -> None:
+    """With the real clock: whoever held the row changed nothing, so nothing makes the database look again."""
+    holder, waiter = [await asyncpg.connect(**server.superuser) for _ in range(2)]
+    reserve = functions.call("select * from broker.budget_reserve{v}($1,'rest',100,10,1,0,6,$2,$3)")
+    settle = functions.call("select * from broker.budget_settle{v}($1,'rest',1,$2,$3,$4,'sent',0,null,null,null)")
+    key = new_id().bytes * 2
+    slot = await waiter.fetchrow(reserve, key, TENANT, SHARER)
+    for statement, arguments in (
+        (reserve, (key, TENANT, SHARER)),
+        (settle, (key, slot["slot_second"], slot["slot_era"], slot["seen"])),
+    ):
+        await waiter.fetchrow(reserve, key, TENANT, SHARER)
+        held = holder.transaction()
+        await held.start()
+        await holder.fetchrow("select 1 from broker.budgets where principal_key = $1 for update", key)
+        waiting = asyncio.ensure_future(waiter.fetchrow(statement, *arguments))
+        await asyncio.sleep(1.1)
+        freed = await holder.fetchval("select floor(extract(epoch from clock_timestamp()))::bigint")
+        await held.rollback()
+        await waiting
+        row = await holder.fetchrow("select * from broker.budgets where principal_key = $1", key)
+        assert row["base"] + 10 >= freed
+        assert sum(row["ring"]) == row["used"]
+    await holder.close()
+    await waiter.close()
