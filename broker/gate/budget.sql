@@ -2,14 +2,16 @@
 -- These functions own broker.budgets and broker.budget_shares, which keyreeve_app cannot touch: SECURITY DEFINER.
 
 -- Notes a forward step of the database's clock: it is ahead of what a node's monotonic clock says it should read.
--- Four nodes that notice the same step within 3 s note it once.
+-- Four nodes that notice the same step within 3 s note it once: they still expect the time before it. Whoever has heard the
+-- clock since (it expects about the time of the step, or later) notices another step, however soon it follows.
 create function broker.note_clock{v}(p_expected timestamptz) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
     if p_expected is not null and clock_timestamp() > p_expected + interval '3 seconds' then
         update broker.db_clock
            set jumps = jumps + 1, jumped_at = clock_timestamp(), jumped_from = p_expected
-         where clock_timestamp() - jumped_at > interval '3 seconds' or jumped_at > clock_timestamp();
+         where clock_timestamp() - jumped_at > interval '3 seconds' or jumped_at > clock_timestamp()
+            or p_expected >= jumped_at - interval '1.5 seconds';
     end if;
 end $$;
 

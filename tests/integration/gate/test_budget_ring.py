@@ -12,7 +12,7 @@ from typing import Any
 
 import asyncpg
 import pytest_asyncio
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import broker.gate
@@ -123,7 +123,20 @@ STEP = st.one_of(
 ENDINGS = {"sent": ["sent"], "not_sent": ["not_sent"], "late": ["sent", "late"], "forget": []}
 
 
+TWO_STEPS_AT_ONCE = [
+    ("burst", 2),
+    ("clock", 3.5),
+    ("clock", -0.5),
+    ("burst", 3),
+    ("clock", 3.5),
+    ("wait", 1.0),
+    ("wait", 7.0),
+    ("burst", 1),
+]
+
+
 @given(steps=st.lists(STEP, min_size=5, max_size=60), seed=st.integers(0, 2**16))
+@example(steps=TWO_STEPS_AT_ONCE, seed=0)
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 async def test_no_window_ever_holds_more_than_the_cap(clocked: Clocked, steps: list[Any], seed: int) -> None:
     await clocked.begin()
