@@ -162,6 +162,7 @@ def configure(*, json: bool, node: str, level: int = logging.INFO, stream: Strea
         logger = logging.getLogger(name)
         logger.handlers.clear()
         logger.propagate = True
+        logger.setLevel(logging.NOTSET)
     # Every request that matters has its own line; the access log would repeat paths with ids and queries.
     logging.getLogger("uvicorn.access").setLevel(logging.CRITICAL)
     for name in QUIET:

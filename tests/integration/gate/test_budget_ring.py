@@ -98,6 +98,12 @@ async def clocked(server: Any) -> AsyncIterator[Clocked]:
     await connection.execute(replaced.replace("create function", "create or replace function"))
     yield Clocked(connection)
     await connection.execute("update broker.db_clock set jumps = 0, jumped_at = '-infinity', jumped_from = '-infinity'")
+    # They belong to the superuser and stand open: nothing of them may be left for whoever looks at the schema.
+    named = "proname like '%\\_t' and pronamespace = 'broker'::regnamespace"
+    left = await connection.fetch(f"select oid::regprocedure::text from pg_proc where {named}")
+    for row in left:
+        await connection.execute(f"drop function if exists {row[0]} cascade")
+    await connection.execute("drop function broker.test_now()")
     await connection.close()
 
 
