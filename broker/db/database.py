@@ -56,7 +56,12 @@ class Database:
                 reset=_keep,
                 command_timeout=15,
                 timeout=10,
-                server_settings={"application_name": "keyreeve", "lock_timeout": "2s", "jit": "off"},
+                server_settings={
+                    "application_name": "keyreeve",
+                    "lock_timeout": "2s",
+                    "jit": "off",
+                    "plan_cache_mode": "force_generic_plan",
+                },
             )
         except BaseException:
             await engine.dispose()
