@@ -6,6 +6,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
+RUN := $(VENV)/.run
 
 .PHONY: help setup demo test check unit run bench fmt lock clean
 
@@ -14,22 +15,31 @@ help: ## what can be made
 
 setup: $(STAMP) ## make .venv with everything locked and hash-checked
 
-$(STAMP): requirements/dev.txt pyproject.toml
-	@if command -v uv >/dev/null 2>&1; then \
-	  uv venv -q --clear --python "$(PYTHON)" $(VENV) && \
-	  uv pip install -q --python $(BIN)/python --require-hashes -r requirements/dev.txt && \
-	  uv pip install -q --python $(BIN)/python --no-deps --no-build-isolation -e . ; \
-	else \
-	  "$(PYTHON)" -m venv --clear $(VENV) && \
-	  $(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/dev.txt && \
-	  $(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e . ; \
-	fi
+# What only runs the product (demo, run) installs what it runs with; what tests or measures it, the rest too.
+$(RUN): requirements/build.txt requirements/runtime.txt pyproject.toml
+	@$(call install,requirements/build.txt -r requirements/runtime.txt)
 	@touch $@
 
-demo: $(STAMP) ## the whole main job against the bundled Cloudflare simulator
+$(STAMP): requirements/dev.txt pyproject.toml clients/python/pyproject.toml
+	@$(call install,requirements/dev.txt,-e clients/python)
+	@touch $(RUN) $@
+
+define install
+if command -v uv >/dev/null 2>&1; then \
+  uv venv -q --clear --python "$(PYTHON)" $(VENV) && \
+  uv pip install -q --python $(BIN)/python --require-hashes -r $(1) && \
+  uv pip install -q --python $(BIN)/python --no-deps --no-build-isolation -e . $(2) ; \
+else \
+  "$(PYTHON)" -m venv --clear $(VENV) && \
+  $(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r $(1) && \
+  $(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e . $(2) ; \
+fi
+endef
+
+demo: $(RUN) ## the whole main job against the bundled Cloudflare simulator
 	$(BIN)/keyreeve demo --once
 
-run: $(STAMP) ## start a server with an embedded PostgreSQL in ./var/run
+run: $(RUN) ## start a server with an embedded PostgreSQL in ./var/run
 	$(BIN)/keyreeve up --data-dir var/run
 
 check: $(STAMP) ## lint, types, import contracts, lock files
@@ -53,6 +63,7 @@ fmt: $(STAMP) ## format and fix
 
 lock: ## renew the hash-pinned requirements (needs uv)
 	uv pip compile -q --no-header --generate-hashes --universal --python-version 3.11 pyproject.toml -o requirements/runtime.txt
+	uv pip compile -q --no-header --generate-hashes --universal --python-version 3.11 --group build -o requirements/build.txt
 	uv pip compile -q --no-header --generate-hashes --universal --python-version 3.11 pyproject.toml --group dev -o requirements/dev.txt
 
 clean:
