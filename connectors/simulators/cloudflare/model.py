@@ -146,7 +146,7 @@ class Bucket:
 
 @dataclass(slots=True, eq=False)
 class Account:
-    """An account and what it owns beside zones."""
+    """An account and what it owns beside zones. `shelves` holds the plainer things by kind (handlers/shelves.py)."""
 
     id: str
     name: str
@@ -155,6 +155,7 @@ class Account:
     scripts: dict[str, Script] = field(default_factory=dict)
     namespaces: dict[str, Namespace] = field(default_factory=dict)
     buckets: dict[str, Bucket] = field(default_factory=dict)
+    shelves: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def wire(self) -> dict[str, Any]:
         """As the accounts list shows it."""
@@ -184,6 +185,7 @@ class Zone:
     created: float
     records: dict[str, dict[str, Any]] = field(default_factory=dict)
     purges: list[Any] = field(default_factory=list)
+    shelves: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def wire(self) -> dict[str, Any]:
         """As the zones list shows it."""

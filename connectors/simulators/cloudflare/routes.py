@@ -6,6 +6,7 @@ date ("Zone Zone Read"), `openapi.json` keeps it as published and the true one i
 """
 
 from connectors.simulators.cloudflare.handlers import accounts, dns, graphql, kv, r2, tokens, workers, zones
+from connectors.simulators.cloudflare.product_routes import PRODUCT_ROUTES
 from connectors.simulators.cloudflare.routing import Route, route
 
 _ZONES = "/zones/{zone_id}"
@@ -328,4 +329,4 @@ _WORKERS: list[Route] = [
 
 GRAPHQL = route("graphql", "POST /graphql", graphql.analytics, "handler", meter="graphql")
 
-ROUTES: tuple[Route, ...] = (*_USER, *_ACCOUNTS, *_DNS, *_STORAGE, *_WORKERS, GRAPHQL)
+ROUTES: tuple[Route, ...] = (*_USER, *_ACCOUNTS, *_DNS, *_STORAGE, *_WORKERS, *PRODUCT_ROUTES, GRAPHQL)
