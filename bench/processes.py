@@ -92,8 +92,11 @@ def environment() -> dict[str, str]:
 def children(pid: int) -> list[int]:
     """The direct children of a process, from /proc (Linux)."""
     found: list[int] = []
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        found += [int(child) for child in (task / "children").read_text().split()]
+    try:
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            found += [int(child) for child in (task / "children").read_text().split()]
+    except (FileNotFoundError, ProcessLookupError):
+        pass  # it ended meanwhile, as PostgreSQL's workers do
     return found
 
 

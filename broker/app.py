@@ -6,15 +6,20 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from broker.endpoints.mcp.route import STREAM_SECONDS, McpEndpoints, Split
+from broker.endpoints.oauth import ROUTERS as OAUTH
+from broker.endpoints.pages import PAGES
 from broker.endpoints.rest import accounts as accounts_routes
 from broker.endpoints.rest import audit as audit_routes
 from broker.endpoints.rest import bounds, problems
 from broker.endpoints.rest import connections as connections_routes
+from broker.endpoints.rest import definitions as definitions_routes
 from broker.endpoints.rest import executions as executions_routes
 from broker.endpoints.rest import grants as grants_routes
 from broker.endpoints.rest import health as health_routes
 from broker.endpoints.rest import identities as identities_routes
 from broker.endpoints.rest import keys as keys_routes
+from broker.endpoints.rest import links as links_routes
 from broker.endpoints.rest import policy as policy_routes
 from broker.endpoints.rest import sessions as sessions_routes
 from broker.endpoints.rest import tenants as tenants_routes
@@ -26,10 +31,12 @@ ROUTERS = (
     tenants_routes.router,
     identities_routes.router,
     connections_routes.router,
+    definitions_routes.router,
     accounts_routes.router,
     grants_routes.router,
     keys_routes.router,
     sessions_routes.router,
+    links_routes.router,
     policy_routes.router,
     audit_routes.router,
     executions_routes.router,
@@ -37,7 +44,7 @@ ROUTERS = (
 )
 
 
-def create_app(services: Services, port: int) -> bounds.Bounds:
+def create_app(services: Services, port: int) -> bounds.Application:
     """The application around `services`, inside its bounds. `port` is the one it listens on."""
     app = FastAPI(
         title="Keyreeve",
@@ -50,18 +57,27 @@ def create_app(services: Services, port: int) -> bounds.Bounds:
     )
     app.state.services = services
     problems.install(app)
-    for router in ROUTERS:
+    for router in (*ROUTERS, *PAGES, *OAUTH):
         app.include_router(router)
     # FastAPI's documented way to extend the description is to replace this method.
     app.openapi = lambda: describe(app)  # type: ignore[method-assign]
     limits = services.settings.limits
-    return bounds.Bounds(
+    hosts = bounds.accepted_hosts(services.settings.public_url, services.settings.host, port)
+    rest = bounds.Bounds(
         tools_routes.HotRoute(services, app),
-        hosts=bounds.accepted_hosts(services.settings.public_url, services.settings.host, port),
+        hosts=hosts,
         body=limits.admin_request_bytes,
         large_body=limits.request_bytes,
         seconds=limits.request_seconds,
     )
+    mcp = bounds.Bounds(
+        McpEndpoints(services, hosts),
+        hosts=hosts,
+        body=limits.request_bytes,
+        large_body=limits.request_bytes,
+        seconds=STREAM_SECONDS,
+    )
+    return Split(mcp, rest)
 
 
 def describe(app: FastAPI) -> dict[str, Any]:

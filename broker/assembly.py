@@ -13,8 +13,12 @@ from typing import Any, Protocol
 from broker.accounts.accounts import Accounts
 from broker.accounts.budgets import Budgets
 from broker.accounts.connections import Connections
+from broker.accounts.definitions import DefinitionPins
 from broker.accounts.deposit import Deposit
 from broker.accounts.learning import Learning
+from broker.accounts.links import Links
+from broker.accounts.offers import Offers
+from broker.accounts.own import OwnAccounts
 from broker.accounts.pending import Pendings
 from broker.accounts.specs import Specs
 from broker.accounts.views import Views
@@ -40,9 +44,12 @@ from broker.gate.types import Measure
 from broker.identity.authenticate import Authenticator
 from broker.identity.identities import Identities
 from broker.identity.keys import Keys
+from broker.identity.logins import Logins
+from broker.identity.oauth.server import make_server
 from broker.identity.offboard import Offboarding
 from broker.identity.roles import reach
 from broker.identity.sessions import Sessions
+from broker.identity.signin import SignIn
 from broker.identity.tenants import Tenants
 from broker.ids import new_id
 from broker.jobs.bootstrap_key import BootstrapKeyWatch
@@ -55,10 +62,13 @@ from broker.metrics import Metrics
 from broker.policy.grants import Grants
 from broker.services import Services
 from broker.settings import Settings
-from broker.tools.execute import ToolRunner
+from broker.tools.carried import PURPOSE, Carried
+from broker.tools.codemode.keeping import Keeping
+from broker.tools.codemode.ready import ReadySandbox
 from broker.tools.explaining import Explaining
-from broker.tools.hints import Hints
 from broker.tools.listing import Listing
+from broker.tools.parts import make_runner
+from broker.tools.watching import Watching
 from connectors.egress import EgressPolicy
 from connectors.http import HttpClient
 from vault.keyring import Keyring
@@ -142,9 +152,12 @@ async def assemble(orders: Ordered) -> AsyncIterator[Services]:
         http = await stack.enter_async_context(HttpClient(egress))
         views = Views(parts.db)
         calls = await _calls(settings, orders.database, parts, http, stack)
-        services = _services(orders, parts, calls, views, Specs(parts.db, http, settings.spec_dir), egress)
+        specs = Specs(parts.db, http, settings.spec_dir)
+        ready = await stack.enter_async_context(ReadySandbox(settings, specs, views))
+        services = _services(orders, parts, calls, views, specs, egress, ready, http)
         await calls.nodes.beat(parts.clock.now())
         stack.push_async_callback(calls.nodes.leave)
+        stack.push_async_callback(_ended, asyncio.ensure_future(services.watching.run()))
         await stack.enter_async_context(_jobs(settings, parts, calls).running())
         yield services
 
@@ -224,50 +237,72 @@ def _counting(metrics: Metrics) -> Any:
     return observe
 
 
+@dataclass(frozen=True, slots=True)
+class _Addresses:
+    """Addresses that people and editors are given."""
+
+    base_url: str
+
+    def mcp(self, tenant: str) -> str:
+        return f"{self.base_url}/t/{tenant}/mcp"
+
+    def connect(self, tenant: str, connection: str) -> str:
+        return f"{self.base_url}/connect/{tenant}/{connection}"
+
+
 def _services(
-    orders: Ordered, parts: Sealed, calls: Calls, views: Views, specs: Specs, egress: EgressPolicy
+    orders: Ordered,
+    parts: Sealed,
+    calls: Calls,
+    views: Views,
+    specs: Specs,
+    egress: EgressPolicy,
+    ready: ReadySandbox,
+    http: HttpClient,
 ) -> Services:
     db, trail, clock = parts.db, parts.trail, parts.clock
     authenticator = Authenticator(db)
-    hints = Hints(authenticator)
-
-    def mcp_url(tenant: str) -> str:
-        return f"{orders.base_url}/t/{tenant}/mcp"
-
+    accounts = _accounts(parts, calls, views)
+    addresses = _Addresses(orders.base_url)
+    keeping = Keeping(db, parts.vault_, trail, reach)
     return Services(
         settings=orders.settings,
         clock=clock,
         db=db,
         metrics=parts.metrics,
         authenticator=authenticator,
-        tools=ToolRunner(
-            authenticator=authenticator,
-            views=views,
-            gate=calls.gate,
-            idempotency=calls.idempotency,
-            trail=trail,
-            hints=hints,
-            clock=clock,
+        tools=make_runner(
+            parts, calls, authenticator, views, ready, keeping, addresses.connect, orders.settings.limits
         ),
-        listing=Listing(authenticator=authenticator, views=views, clock=clock),
+        listing=Listing(authenticator=authenticator, views=views, clock=clock, connect_url=addresses.connect),
+        carried=Carried(parts.vault_.platform_digest(PURPOSE, b"")),
+        watching=Watching(db, orders.database.connect_kwargs()),
         explaining=Explaining(authenticator=authenticator, views=views, clock=clock),
         gate=calls.gate,
         trail=trail,
         audit=AuditQuery(db, reach),
         export=AuditExport(db, trail, reach),
         executions=Executions(db, reach),
+        programs=keeping,
         readiness=Readiness(db, parts.vault_.keyring, clock),
         tenants=Tenants(db=db, keyring=parts.vault_.keyring, trail=trail),
         identities=Identities(db=db, trail=trail, revocation=revoke),
         keys=Keys(db=db, trail=trail, revocation=revoke),
-        sessions=Sessions(db=db, trail=trail, revocation=revoke, mcp_url=mcp_url),
+        sessions=Sessions(db=db, trail=trail, revocation=revoke, mcp_url=addresses.mcp),
         grants=Grants(db=db, trail=trail, policy_changed=revoke.policy_changed),
         offboarding=Offboarding(db=db, trail=trail, revocation=revoke, drain=calls.drain),
         connections=_connections(parts, calls, views, specs, egress),
-        accounts=_accounts(parts, calls, views),
+        accounts=accounts,
         budgets=Budgets(db),
         views=views,
+        definitions=_definitions(parts, calls, views),
+        base_url=orders.base_url,
+        **_people(orders, parts, accounts, authenticator, views, http),
     )
+
+
+def _definitions(parts: Sealed, calls: Calls, views: Views) -> DefinitionPins:
+    return DefinitionPins(db=parts.db, trail=parts.trail, maintenance=calls.maintenance, views=views, clock=parts.clock)
 
 
 def _connections(parts: Sealed, calls: Calls, views: Views, specs: Specs, egress: EgressPolicy) -> Connections:
@@ -279,6 +314,7 @@ def _connections(parts: Sealed, calls: Calls, views: Views, specs: Specs, egress
         principals=calls.principals,
         egress=egress,
         clock=parts.clock,
+        definitions=_definitions(parts, calls, views),
     )
 
 
@@ -291,8 +327,41 @@ def _accounts(parts: Sealed, calls: Calls, views: Views) -> Accounts:
         principals=calls.principals,
         views=views,
         clock=parts.clock,
+        definitions=_definitions(parts, calls, views),
     )
     return Accounts(db=parts.db, trail=parts.trail, deposit=deposit, drain=calls.drain, clock=parts.clock)
+
+
+def _people(
+    orders: Ordered, parts: Sealed, accounts: Accounts, authenticator: Authenticator, views: Views, http: HttpClient
+) -> dict[str, Any]:
+    """What the pages and sign-ins stand on, by the names of `Services`."""
+    base_url = orders.base_url
+    stored: dict[str, Any] = {"db": parts.db, "trail": parts.trail}
+    logins = Logins(revocation=revoke, **stored)
+    offers = Offers(authenticator=authenticator, views=views)
+    return {
+        "logins": logins,
+        "sign_in": SignIn(logins=logins, url=lambda ticket: f"{base_url}/s/{ticket}", **stored),
+        "offers": offers,
+        "links": Links(
+            clock=parts.clock,
+            accounts=accounts,
+            offers=offers,
+            url=lambda ticket: f"{base_url}/c/{ticket}",
+            **stored,
+        ),
+        "own_accounts": OwnAccounts(**stored),
+        "oauth": make_server(
+            revocation=revoke,
+            http=http,
+            authenticator=authenticator,
+            sessions=Sessions(revocation=revoke, mcp_url=_Addresses(base_url).mcp, **stored),
+            digest=parts.vault_.platform_digest,
+            seeds=orders.settings.clients_dir,
+            **stored,
+        ),
+    }
 
 
 def _jobs(settings: Settings, parts: Sealed, calls: Calls) -> Runner:
@@ -309,7 +378,7 @@ def _jobs(settings: Settings, parts: Sealed, calls: Calls) -> Runner:
             trail=parts.trail,
             metrics=parts.metrics,
             partitions=Partitions(parts.db, parts.clock, settings.limits.audit_retention_days),
-            forgetting=Forgetting(parts.db, parts.clock),
+            forgetting=Forgetting(parts.db, parts.clock, settings.limits.audit_retention_days),
             nodes=calls.nodes,
             key_watch=BootstrapKeyWatch(settings.admin_key_path, parts.clock),
             sweep=sweep,

@@ -10,6 +10,8 @@ from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
+from connectors.frozen import quick
+
 CONNECTION_NAME = re.compile(r"[a-z][a-z0-9-]{0,23}\Z")
 """What a connection may be called: it begins every tool's name, before the first `_`."""
 
@@ -19,6 +21,7 @@ BearerKind = Literal["operator", "agent", "session"]
 AccountStatus = Literal["pending", "active", "needs_reauth", "revoked"]
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Restrictions:
     """What narrows a bearer below its identity's grants. None: no narrowing."""
@@ -27,6 +30,7 @@ class Restrictions:
     access: Access | None = None
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Bearer:
     """A key or session token as stored: only its SHA-256 is kept.
@@ -47,6 +51,7 @@ class Bearer:
     expires_at: datetime | None
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Identity:
     """A user or service principal of one tenant, named by the tenant's own `identifier`."""
@@ -57,6 +62,7 @@ class Identity:
     status: Literal["active", "disabled"]
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Caller:
     """The authenticated facts of one request. `tenant_id` is the tenant acted in.
@@ -84,6 +90,7 @@ class Caller:
         return f"{self.bearer.kind}:{self.bearer.name}"
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Grant:
     """Stored authority: subject × connection × tools × access × optional operations, resources, expiry.
@@ -104,6 +111,7 @@ class Grant:
     expires_at: datetime | None
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Connection:
     """A tenant's named configuration of a connector. Holds no user credential.
@@ -119,6 +127,7 @@ class Connection:
     status: Literal["active", "suspended", "deleted"]
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Account:
     """One identity, or the tenant itself (`shared`), bound to one connection.
@@ -142,6 +151,7 @@ class Account:
         return self.identity_id is None
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Resolved:
     """What one look-up says of a request: the caller, and what could serve it.
@@ -156,6 +166,7 @@ class Resolved:
     grants: tuple[Grant, ...]
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Decision:
     """Policy's answer. `reason` is a stable word; `detail` and `hint` are for people and models."""

@@ -180,6 +180,10 @@ class Metrics:
         self._admit = timed("keyreeve_admit_seconds", "Admitting a call (one database round trip).")
         self._settle = timed("keyreeve_settle_seconds", "Settling a call (one database round trip).")
         self._waited = timed("keyreeve_budget_wait_seconds", "Queueing for budget before a call.")
+        self._programs = counted("keyreeve_programs", "Programs that ran, by how they ended.", "tool", "outcome")
+        self._program_limits = counted("keyreeve_program_limits", "Programs stopped by a limit.", "limit")
+        self._program_cpu = timed("keyreeve_program_cpu_seconds", "CPU time of a program.")
+        self._program_wall = timed("keyreeve_program_seconds", "A program, from start to result.")
         self._in_flight = gauge("keyreeve_calls_in_flight", "Calls between admit and settle.")
         self._pool_size = gauge("keyreeve_db_pool_connections", "Connections of the hot path's pool.")
         self._pool_idle = gauge("keyreeve_db_pool_idle", "Idle connections of the hot path's pool.")
@@ -212,6 +216,14 @@ class Metrics:
             self._settle.observe(settle)
         if wait:
             self._waited.observe(wait)
+
+    def program(self, tool: str, outcome: str, *, cpu: float, wall: float, limit: str | None) -> None:
+        """A program ended. Times in seconds; `limit` names the one that stopped it."""
+        self._programs.inc(tool, outcome)
+        self._program_cpu.observe(cpu)
+        self._program_wall.observe(wall)
+        if limit is not None:
+            self._program_limits.inc(limit)
 
     def refused(self, code: str) -> None:
         """A request was refused with this problem code."""

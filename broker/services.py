@@ -5,6 +5,10 @@ from dataclasses import dataclass
 from broker.accounts.accounts import Accounts
 from broker.accounts.budgets import Budgets
 from broker.accounts.connections import Connections
+from broker.accounts.definitions import DefinitionPins
+from broker.accounts.links import Links
+from broker.accounts.offers import Offers
+from broker.accounts.own import OwnAccounts
 from broker.accounts.views import Views
 from broker.audit.executions import Executions
 from broker.audit.export import AuditExport
@@ -16,16 +20,22 @@ from broker.gate.perform import Gate
 from broker.identity.authenticate import Authenticator
 from broker.identity.identities import Identities
 from broker.identity.keys import Keys
+from broker.identity.logins import Logins
+from broker.identity.oauth.server import AuthorizationServer
 from broker.identity.offboard import Offboarding
 from broker.identity.sessions import Sessions
+from broker.identity.signin import SignIn
 from broker.identity.tenants import Tenants
 from broker.jobs.readiness import Readiness
 from broker.metrics import Metrics
 from broker.policy.grants import Grants
 from broker.settings import Settings
+from broker.tools.carried import Carried
+from broker.tools.codemode.keeping import Keeping
 from broker.tools.execute import ToolRunner
 from broker.tools.explaining import Explaining
 from broker.tools.listing import Listing
+from broker.tools.watching import Watching
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +49,15 @@ class Services:
     authenticator: Authenticator
     tools: ToolRunner
     listing: Listing
+    carried: Carried
+    watching: Watching
     explaining: Explaining
     gate: Gate
     trail: AuditTrail
     audit: AuditQuery
     export: AuditExport
     executions: Executions
+    programs: Keeping
     readiness: Readiness
     tenants: Tenants
     identities: Identities
@@ -56,3 +69,11 @@ class Services:
     accounts: Accounts
     budgets: Budgets
     views: Views
+    definitions: DefinitionPins
+    base_url: str
+    logins: Logins
+    sign_in: SignIn
+    links: Links
+    offers: Offers
+    own_accounts: OwnAccounts
+    oauth: AuthorizationServer

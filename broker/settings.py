@@ -12,7 +12,12 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Bounds on what one process takes on. Sizes in bytes, times in seconds."""
+    """Bounds on what one process takes on. Sizes in bytes, times in seconds.
+
+    Those of programs (Code Mode): `code_seconds` and `search_seconds` are CPU time of one run, `code_requests` the
+    requests
+    it may make, `code_runs_per_tenant` how many runs of one tenant go on at once.
+    """
 
     request_bytes: int = 26 * 1024 * 1024
     admin_request_bytes: int = 256 * 1024
@@ -26,6 +31,13 @@ class Limits:
     egress_per_second: int = 200
     drain_seconds: float = 20.0
     audit_retention_days: int = 90
+    code_seconds: float = 1.0
+    search_seconds: float = 4.0
+    code_heap_bytes: int = 64 * 1024 * 1024
+    code_requests: int = 200
+    code_requests_at_once: int = 8
+    code_runs_per_tenant: int = 8
+    code_runs_per_worker: int = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +46,9 @@ class Settings:
 
     `public_url` is the sole source of absolute URLs and of accepted Host names. `allow_upstream` holds (host, port)
     pairs that connections may reach although private or plain http. `database_url` None means the embedded server.
+    `sandbox_workers` processes run programs, each of several at a time unless `sandbox_isolate`; none starts on a
+    machine
+    that cannot lock it in, unless `allow_unhardened_sandbox`.
     """
 
     data_dir: Path
@@ -49,6 +64,9 @@ class Settings:
     workers: int = 1
     node: str = ""
     json_logs: bool = True
+    sandbox_workers: int = 2
+    sandbox_isolate: bool = False
+    allow_unhardened_sandbox: bool = False
     limits: Limits = Limits()
 
     @property
@@ -58,6 +76,16 @@ class Settings:
     @property
     def admin_key_path(self) -> Path:
         return self.data_dir / "admin.key"
+
+    @property
+    def images_dir(self) -> Path:
+        """Where the sandbox keeps the memory images that it loads unseen: nobody else may enter."""
+        return self.data_dir / "run" / "images"
+
+    @property
+    def clients_dir(self) -> Path:
+        """Client-id metadata documents that are not fetched (`identity/oauth/server.py`)."""
+        return self.data_dir / "clients"
 
     @property
     def spec_dir(self) -> Path:

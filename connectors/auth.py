@@ -1,8 +1,9 @@
 """Turns an opened secret into the headers that carry it. With `connectors.oauth`, the only importer of
 `vault.reveal`.
 
-What is sealed, by credential kind: `api_token` and `account_token` the token's ASCII bytes; `global_key` the
-JSON object {"email", "key"}. Every value is checked again here, at the last moment, so that a secret can
+What is sealed, by credential kind: `api_token`, `account_token` and `bearer` the token's ASCII bytes; `global_key` the
+JSON object {"email", "key"}; `header` {"name", "value"}; `none` the word itself.
+Every value is checked again here, at the last moment, so that a secret can
 never add a header.
 """
 
@@ -20,6 +21,8 @@ MAX_SECRET: Final = 4_096
 
 _TOKEN = re.compile(rb"[A-Za-z0-9\-._~+/]+=*")  # token68, RFC 9110 § 11.2
 _EMAIL = re.compile(r"[!-?A-~]{1,200}@[!-?A-~]{1,200}")
+_HEADER_NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,63}")
+_HEADER_VALUE = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +31,9 @@ class Authorisation:
 
     headers: tuple[tuple[str, str], ...] = field(repr=False)
     needles: tuple[bytes, ...] = field(repr=False)
+
+
+NOTHING: Final = Authorisation((), ())
 
 
 def bearer_headers(secret: Secret) -> Authorisation:
@@ -64,15 +70,41 @@ def global_key_headers(secret: Secret) -> Authorisation:
     return Authorisation((("X-Auth-Email", email), ("X-Auth-Key", key)), (key.encode(),))
 
 
+def named_header(secret: Secret) -> Authorisation:
+    """One header of the depositor's choice.
+
+    Raises:
+        CredentialRejected: the sealed bytes are not {"name", "value"} of sendable text.
+    """
+    plain = reveal(secret)
+    try:
+        sealed = orjson.loads(plain)
+    except orjson.JSONDecodeError:
+        sealed = None
+    del plain
+    name, value = (sealed.get("name"), sealed.get("value")) if isinstance(sealed, dict) else (None, None)
+    if not isinstance(name, str) or not isinstance(value, str) or len(value) > MAX_SECRET:
+        raise _unusable()
+    if _HEADER_NAME.fullmatch(name) is None or _HEADER_VALUE.fullmatch(value) is None:
+        raise _unusable()
+    # `Basic …` and `Token …`: what follows the scheme is as secret as the whole.
+    last = value.rpartition(" ")[2]
+    return Authorisation(((name, value),), tuple(dict.fromkeys((value.encode(), last.encode()))))
+
+
 def headers_for(kind: str, secret: Secret) -> Authorisation:
-    """By credential kind: `global_key`, or one of the bearer kinds.
+    """By credential kind: `global_key`, `header`, `none`, or one of the bearer kinds.
 
     Raises:
         CredentialRejected: the kind carries no header scheme, or the sealed bytes do not fit it.
     """
     if kind == "global_key":
         return global_key_headers(secret)
-    if kind in ("api_token", "account_token", "oauth"):
+    if kind == "header":
+        return named_header(secret)
+    if kind == "none":
+        return NOTHING
+    if kind in ("api_token", "account_token", "bearer", "oauth"):
         return bearer_headers(secret)
     raise CredentialRejected(f"credentials of kind {kind[:40]!r} cannot be sent", "Deposit it again.")
 

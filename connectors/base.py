@@ -8,8 +8,9 @@ opened.
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
+from connectors.frozen import quick
 from vault.secret import Secret
 
 Effect = Literal["read", "write", "destructive"]
@@ -19,6 +20,7 @@ Verdict = Literal["allowed", "denied", "unknown"]
 Json = Any  # a decoded JSON value; integers are exact, objects keep their order
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Operation:
     """One upstream endpoint of a pinned description.
@@ -42,6 +44,7 @@ class Operation:
         return f"{self.method} {self.path}"
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Resources:
     """The upstream accounts and zones a request names, as their ids. Empty: it names none."""
@@ -50,6 +53,7 @@ class Resources:
     zones: tuple[str, ...] = ()
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Meter:
     """A claim on one upstream limit: `cost` requests of `limit` per `window_seconds`, per upstream principal."""
@@ -60,6 +64,7 @@ class Meter:
     cost: int = 1
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Prepared:
     """One upstream request, ready to be judged and sent. No credential is in it.
@@ -90,6 +95,7 @@ class Prepared:
         return self.operation.effect
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class RateHint:
     """What an answer's headers say of the budget.
@@ -105,6 +111,7 @@ class RateHint:
     retry_after_seconds: int | None = None
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Answer:
     """The upstream's answer after size cap, decoding and redaction.
@@ -124,6 +131,7 @@ class Answer:
     media_type: str = "application/json"
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class UpstreamIdentity:
     """Whose credential this is, as the upstream said.
@@ -142,6 +150,7 @@ class UpstreamIdentity:
     accounts: tuple[Mapping[str, str], ...] = ()
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Permissions:
     """A credential's own permissions upstream: `source` says how we know them.
@@ -155,6 +164,7 @@ class Permissions:
     learned: Mapping[str, str] = field(default_factory=dict)
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Permit:
     """What the credential's permissions say of one request; `missing` names the permission that would allow it."""
@@ -164,9 +174,15 @@ class Permit:
     reason: str = ""
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """One callable of a connection as an agent sees it. `input_schema` is JSON Schema 2020-12."""
+    """One callable of a connection as an agent sees it. `input_schema` is JSON Schema 2020-12.
+
+    `kind` says how it runs: `call` is one upstream request that `prepare` makes of its input; `search` and `execute`
+    run a program over the description, or one that makes requests (`Programmable`). `held` says why it is not offered,
+    where an admin must accept its definition first.
+    """
 
     name: str
     description: str
@@ -175,8 +191,11 @@ class Tool:
     annotations: Mapping[str, Json]
     schema_hash: str
     operation: Operation | None = None
+    kind: Literal["call", "search", "execute"] = "call"
+    held: str | None = None
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class CredentialKind:
     """A kind of credential a connector takes: its fields, which of them are secret, and how to obtain one."""
@@ -220,6 +239,7 @@ class HttpSender(Protocol):
     ) -> "RawAnswer": ...
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class RawAnswer:
     """Status, headers (lower-case names, first value wins) and whole body of one HTTP answer."""
@@ -297,3 +317,28 @@ class Connector(Protocol):
 
     def learn(self, prepared: Prepared, answer: Answer) -> str | None:
         """The permission a 403 answer proves missing, or None."""
+
+
+@runtime_checkable
+class Programmable(Protocol):
+    """What a connector adds whose connections can be programmed (Code Mode). Pure."""
+
+    def prepare_request(self, connection: ConnectionView, given: Mapping[str, Json]) -> Prepared:
+        """The request that a program asks for by concrete path: `{method, path, query?, headers?, contentType?}` and at
+        most one of `body` (JSON), `bodyText`, `bodyBase64`. It is matched to the description and judged like any call.
+
+        Raises InvalidInput (fields as the program names them), UnknownOperation, PayloadTooLarge, EgressRefused.
+        """
+
+    def operations(self, spec: Any) -> Sequence[Operation]:
+        """Every operation of an opened description, in the order of its rows."""
+
+    def names(self, operation: Operation) -> tuple[frozenset[str], frozenset[str]]:
+        """Of `accounts` and `zones`: what every request for the operation names, and what some request for it may name
+        so that a grant's list can hold it."""
+
+    def reachable_accounts(self, permissions: Permissions) -> tuple[str, ...] | None:
+        """The ids of the upstream accounts that the credential's permissions name, None where they may be any."""
+
+    def reachable_zones(self, permissions: Permissions) -> tuple[str, ...] | None:
+        """The same of zones."""

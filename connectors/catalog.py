@@ -5,9 +5,22 @@ from typing import Final
 
 from connectors.base import Connector, Json
 from connectors.cloudflare.connector import CloudflareConnector
+from connectors.mcp_upstream import ready
+from connectors.mcp_upstream.config import split_url
+from connectors.mcp_upstream.connector import McpConnector
 
-CONNECTORS: Final[tuple[Connector, ...]] = (CloudflareConnector(),)
+CONNECTORS: Final[tuple[Connector, ...]] = (CloudflareConnector(), McpConnector())
 _BY_NAME: Final[Mapping[str, Connector]] = {connector.name: connector for connector in CONNECTORS}
+
+
+_READY_ORIGINS: Final = frozenset(split_url(found.url).origin for found in ready.READY.values())
+
+
+def reviewed_origins(connector: Connector) -> frozenset[str]:
+    """The origins that a tenant's own admin may connect to: the connector's official ones, and those of ready-made
+    servers."""
+    official = frozenset(connector.official_origins)
+    return official | _READY_ORIGINS if isinstance(connector, McpConnector) else official
 
 
 def names() -> tuple[str, ...]:
@@ -54,6 +67,7 @@ def describe() -> list[dict[str, Json]]:
             ],
             "config": dict(connector.config_help),
             "official_origins": list(connector.official_origins),
+            **({"ready_made": ready.describe()} if isinstance(connector, McpConnector) else {}),
         }
         for connector in CONNECTORS
     ]

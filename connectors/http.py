@@ -155,6 +155,7 @@ class HttpClient:
         self._resolve = resolve
         self._tls = tls
         self._connect_seconds = connect_seconds
+        self._usual_timeout = ClientTimeout(total=None, connect=connect_seconds, sock_connect=connect_seconds)
         self._per_origin = per_origin_connections
         self._base_headers = {"User-Agent": f"keyreeve/{version}", "Accept-Encoding": "gzip"}
         self._sessions: dict[str, aiohttp.ClientSession] = {}
@@ -212,8 +213,9 @@ class HttpClient:
                     data=body,
                     headers=headers,
                     allow_redirects=False,
-                    timeout=ClientTimeout(total=None, connect=connect, sock_connect=connect),
-                    skip_auto_headers=("Content-Type",),
+                    timeout=self._usual_timeout
+                    if connect == self._connect_seconds
+                    else ClientTimeout(total=None, connect=connect, sock_connect=connect),
                 ) as response:
                     content = await _read(response, max_response_bytes)
                     return RawAnswer(response.status, _headers(response), content)
@@ -253,6 +255,7 @@ class HttpClient:
                 connector=connector,
                 cookie_jar=aiohttp.DummyCookieJar(),
                 headers=self._base_headers,
+                skip_auto_headers=("Content-Type",),
                 trust_env=False,
                 auto_decompress=True,
                 raise_for_status=False,

@@ -38,7 +38,7 @@ def check(name: str, config: Mapping[str, Any], egress: EgressPolicy, *, set_by:
         fields = [Field(f"config.{f.path}" if f.path else "config", f.problem) for f in error.fields]
         raise Problem("invalid_input", str(error)[:1000], fields=fields) from None
     origins = tuple(connector.origins(full))
-    if set_by is not None and not set(origins) <= set(connector.official_origins):
+    if set_by is not None and not set(origins) <= catalog.reviewed_origins(connector):
         require(set_by, "origins.unofficial")
     try:
         for origin in origins:

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from broker.accounts import rows
 from broker.accounts.checking import Checked, check, wrong
+from broker.accounts.definitions import DefinitionPins
 from broker.accounts.pinning import SHOWN, Refreshed, must_wait, report
 from broker.accounts.principals import budget_key, move_budgets
 from broker.accounts.specs import Specs
@@ -45,7 +46,9 @@ class Connections:
         principals: Principals,
         egress: EgressPolicy,
         clock: Clock,
+        definitions: DefinitionPins | None = None,
     ) -> None:
+        self._definitions = definitions
         self._db = db
         self._trail = trail
         self._specs = specs
@@ -176,6 +179,8 @@ class Connections:
         async with self._db.tenant(caller.tenant_id) as conn:
             row = await rows.existing(conn, caller.tenant_id, name)
         checked = check(row.connector, row.config, self._egress)
+        if self._definitions is not None and row.connector == "mcp":
+            return await self._definitions.refresh(caller, row)
         digest = await self._pin(checked, fresh=True)
         if digest is None:
             raise wrong("name", f"connection {name} has no description to refresh")
@@ -210,6 +215,9 @@ class Connections:
         require(caller, "connections.write")
         async with self._db.tenant(caller.tenant_id) as conn:
             row = await rows.existing(conn, caller.tenant_id, name)
+        if self._definitions is not None and row.connector == "mcp":
+            await self._definitions.accept(caller, row, digest)
+            return await self.get(caller, name)
         if row.pending_spec_digest != digest:
             raise Problem("version_conflict", "that description is not the one waiting", hint="refresh and review")
         await self._set_spec(caller, row, _pinned(digest), "connection.spec_accepted")

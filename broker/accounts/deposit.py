@@ -14,6 +14,7 @@ from uuid import UUID
 from sqlalchemy import select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from broker.accounts.definitions import DefinitionPins
 from broker.accounts.pending import Owner, Pending, Pendings, remove, secret_fields
 from broker.accounts.permissions import write_permissions
 from broker.accounts.principals import budget_key, budget_principal
@@ -53,7 +54,9 @@ class Deposit:
         principals: Principals,
         views: Views,
         clock: Clock,
+        definitions: DefinitionPins | None = None,
     ) -> None:
+        self._definitions = definitions
         self._db = db
         self._vault = vault_
         self._trail = trail
@@ -82,10 +85,13 @@ class Deposit:
         pending = await self.pendings.seal(caller, connection, view, owner, credential)
         try:
             upstream = await self._verify(caller, connection, view, owner, pending)
-            return await self._keep(caller, connection, view, owner, pending, upstream, replace=replace)
+            kept = await self._keep(caller, connection, view, owner, pending, upstream, replace=replace)
         except BaseException as error:
             await self.pendings.discard(caller, connection, owner, pending, error)
             raise
+        if self._definitions is not None:
+            await self._definitions.first(caller, connection, kept)
+        return kept
 
     async def reverify(
         self, caller: Caller, connection: Connection, account_id: UUID, kind: str, public: Mapping[str, Any]
@@ -112,7 +118,7 @@ class Deposit:
             )
         except CredentialRejected as error:
             told = str(error)[:300]
-            field = Field(f"credential.{secret_fields(view, pending.kind)[0]}", told)
+            field = Field(f"credential.{(*secret_fields(view, pending.kind), 'kind')[0]}", told)
             raise Problem("invalid_input", told, fields=[field], hint=error.hint) from None
         await self._maintenance.book(
             view.connector,

@@ -3,10 +3,11 @@
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, select
+import orjson
+from sqlalchemy import Select, and_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from broker.accounts.tables import connections, spec_blobs
+from broker.accounts.tables import connections, definitions, spec_blobs
 from broker.errors import Problem
 
 
@@ -18,8 +19,19 @@ def select_connections(tenant_id: UUID) -> Select[Any]:
             spec_blobs.c.source.label("spec_source"),
             spec_blobs.c.operations.label("spec_operations"),
             spec_blobs.c.fetched_at.label("spec_fetched_at"),
+            definitions.c.url.label("definitions_url"),
+            definitions.c.digest.label("definitions_digest"),
+            definitions.c.tools.label("definitions_tools"),
+            definitions.c.fetched_at.label("definitions_fetched_at"),
+            definitions.c.pending_digest.label("definitions_pending"),
+            definitions.c.pending_report.label("definitions_report"),
         )
         .join(spec_blobs, spec_blobs.c.digest == connections.c.spec_digest, isouter=True)
+        .join(
+            definitions,
+            and_(definitions.c.tenant_id == connections.c.tenant_id, definitions.c.connection_id == connections.c.id),
+            isouter=True,
+        )
         .where(connections.c.tenant_id == tenant_id, connections.c.status != "deleted")
     )
 
@@ -57,7 +69,16 @@ def shown(row: Any) -> dict[str, Any]:
             "operations": row.spec_operations,
             "fetched_at": row.spec_fetched_at,
         }
+    elif row.definitions_digest is not None:
+        spec = {
+            "digest": row.definitions_digest,
+            "source": row.definitions_url,
+            "operations": row.definitions_tools,
+            "fetched_at": row.definitions_fetched_at,
+        }
     pending = None
+    if row.definitions_pending is not None:
+        pending = {"digest": row.definitions_pending, "report": orjson.loads(row.definitions_report)}
     if row.pending_spec_digest is not None:
         pending = {"digest": row.pending_spec_digest, "report": row.pending_report}
     return {

@@ -10,6 +10,7 @@ import os
 import re
 import stat
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -17,10 +18,11 @@ from time import monotonic
 from urllib.parse import urlsplit
 
 import structlog
-from sqlalchemy import select
+from sqlalchemy import select, text
 from sqlalchemy.dialects.postgresql import insert
 
 from broker.accounts.tables import spec_blobs
+from broker.db import functions
 from broker.db.database import Database
 from broker.errors import Field, Problem
 from connectors.base import HttpSender
@@ -39,6 +41,8 @@ REUSE_SECONDS = 3600.0
 """So long a fetched description serves further connections without being fetched again."""
 
 SOURCES_REMEMBERED = 8
+
+_DOCUMENT_LEVEL = 6
 
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")
 _FILE = "config.spec.source"
@@ -63,6 +67,8 @@ class Specs:
         self._compiling = asyncio.Lock()
         self._fetching = asyncio.Lock()
         self._fetched: dict[str, tuple[PinnedSpec, float]] = {}
+        self.on_stored: Callable[[str], None] | None = None
+        """Told the digest of each description that was stored, so that what is made of it can be made ready."""
 
     async def pin(self, source: str, expected: str | None, now: datetime, *, fresh: bool = False) -> PinnedSpec:
         """Reads `source` (an https URL that the connector allowed, or a file name in the operator's folder), compiles
@@ -92,13 +98,52 @@ class Specs:
             raise Problem("invalid_input", told, fields=[Field("config.spec.pin", told)])
         async with self._compiling:
             stored = await self._stored(digest)
-            return stored or await self._compile(raw, digest, source, now)
+            if stored is None:
+                return await self._compile(raw, digest, source, now)
+            await self._keep_document(raw, digest)
+            return stored
 
     async def _stored(self, digest: str) -> PinnedSpec | None:
         statement = select(spec_blobs.c.operations, spec_blobs.c.fetched_at).where(spec_blobs.c.digest == digest)
         async with self._db.platform() as conn:
             row = (await conn.execute(statement)).one_or_none()
         return None if row is None else PinnedSpec(digest, row.operations, row.fetched_at)
+
+    async def _keep_document(self, raw: bytes, digest: str) -> None:
+        """Adds the bytes themselves where an earlier release kept what it compiled of them alone."""
+        missing = select(spec_blobs.c.digest).where(spec_blobs.c.digest == digest, spec_blobs.c.document.is_(None))
+        async with self._db.platform() as conn:
+            if (await conn.execute(missing)).one_or_none() is not None:
+                packed = await asyncio.to_thread(zlib.compress, raw, _DOCUMENT_LEVEL)
+                await conn.execute(
+                    text(functions.call("select broker.spec_document{v}(:digest, :document)")),
+                    {"digest": digest, "document": packed},
+                )
+
+    async def document(self, digest: str) -> bytes:
+        """A stored description itself, compressed (zlib). Raises Problem `unavailable` where it was not kept."""
+        statement = select(spec_blobs.c.document).where(spec_blobs.c.digest == digest)
+        async with self._db.platform() as conn:
+            packed = (await conn.execute(statement)).scalar_one_or_none()
+        if packed is None:
+            raise Problem(
+                "unavailable",
+                "the connection's description was stored by an earlier release, without what a search needs",
+                hint="an admin refreshes it once: POST /v1/connections/{name}:refresh",
+                fix="admin",
+            )
+        return bytes(packed)
+
+    async def newest(self, most: int) -> list[str]:
+        """The digests of the descriptions stored last, at most `most`, of those that can be searched."""
+        statement = (
+            select(spec_blobs.c.digest)
+            .where(spec_blobs.c.document.is_not(None))
+            .order_by(spec_blobs.c.fetched_at.desc(), spec_blobs.c.digest)
+            .limit(most)
+        )
+        async with self._db.platform() as conn:
+            return [row.digest for row in await conn.execute(statement)]
 
     async def _compile(self, raw: bytes, digest: str, source: str, now: datetime) -> PinnedSpec:
         try:
@@ -113,10 +158,13 @@ class Specs:
             "raw_bytes": len(raw),
             "operations": operations,
             "fetched_at": now,
+            "document": await asyncio.to_thread(zlib.compress, raw, _DOCUMENT_LEVEL),
         }
         async with self._db.platform() as conn:
             await conn.execute(insert(spec_blobs).values(values).on_conflict_do_nothing())
         _log.info("description stored", digest=digest, operations=operations, raw_bytes=len(raw))
+        if self.on_stored is not None:
+            self.on_stored(digest)
         return PinnedSpec(digest, operations, now)
 
     async def _fetch(self, url: str) -> bytes:

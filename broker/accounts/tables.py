@@ -58,4 +58,21 @@ spec_blobs = Table(
     Column("raw_bytes", Integer, nullable=False),
     Column("operations", Integer, nullable=False),
     Column("fetched_at", DateTime(timezone=True), nullable=False),
+    Column("document", LargeBinary),
+)
+
+definitions = Table(
+    "definitions",
+    metadata,
+    Column("tenant_id", Uuid, primary_key=True),
+    Column("connection_id", Uuid, primary_key=True),
+    Column("url", Text, nullable=False),
+    Column("digest", Text, nullable=False),
+    Column("document", Text, nullable=False),
+    Column("tools", Integer, nullable=False),
+    Column("held", ARRAY(Text), nullable=False),
+    Column("pending_digest", Text),
+    Column("pending_document", Text),
+    Column("pending_report", Text),
+    Column("fetched_at", DateTime(timezone=True), nullable=False),
 )

@@ -14,13 +14,15 @@ from uuid import UUID
 from sqlalchemy import select
 
 from broker.accounts.permissions import read_permissions
-from broker.accounts.tables import accounts, connections, spec_blobs
+from broker.accounts.tables import accounts, connections, definitions, spec_blobs
 from broker.db.database import Database
 from broker.domain import Account, Connection
 from broker.errors import Problem
 from connectors import catalog
 from connectors.base import Connector, Permissions, Tool
 from connectors.errors import InvalidConfig
+from connectors.mcp_upstream.definitions import Pinned
+from connectors.mcp_upstream.definitions import load as load_definitions
 from connectors.openapi.index import SpecIndex
 
 
@@ -32,7 +34,7 @@ class View:
     config: Mapping[str, Any]
     origins: tuple[str, ...]
     connector: Connector
-    spec: SpecIndex | None
+    spec: SpecIndex | Pinned | None
     spec_digest: str | None
     tools: tuple[Tool, ...] = ()
     by_name: Mapping[str, Tool] = field(default_factory=dict)
@@ -136,13 +138,19 @@ class Views:
         statement = select(
             connections.c.config, connections.c.origins, connections.c.spec_digest, connections.c.version
         ).where(connections.c.tenant_id == tenant_id, connections.c.id == connection.id)
+        pinned = select(definitions.c.url, definitions.c.document, definitions.c.held).where(
+            definitions.c.tenant_id == tenant_id, definitions.c.connection_id == connection.id
+        )
         async with self._db.tenant(tenant_id) as conn:
             row = (await conn.execute(statement)).one_or_none()
+            taken = None if connection.connector != "mcp" else (await conn.execute(pinned)).one_or_none()
         if row is None or row.version != connection.version:
             raise Problem("version_conflict", f"connection {connection.name} has just changed; try again", fix="wait")
         connector = catalog.get(connection.connector)
         try:
-            return await self.compose(connection.name, connector, row.config, tuple(row.origins), row.spec_digest)
+            config = connector.check_config(row.config)
+            kept = None if taken is None or taken.url != config["url"] else await asyncio.to_thread(_pinned, taken)
+            return await self.compose(connection.name, connector, row.config, tuple(row.origins), row.spec_digest, kept)
         except InvalidConfig:
             told = f"the configuration of connection {connection.name} is not one that this release takes"
             raise Problem("unavailable", told, hint="an admin can PATCH the connection", fix="admin") from None
@@ -154,10 +162,15 @@ class Views:
         config: Mapping[str, Any],
         origins: tuple[str, ...],
         spec_digest: str | None,
+        pinned: Pinned | None = None,
     ) -> View:
         """A view of what is given, stored or not. Raises InvalidConfig, Problem `unavailable`."""
-        spec = None if spec_digest is None else await self.spec(spec_digest)
+        spec = pinned if spec_digest is None else await self.spec(spec_digest)
         view = View(name, connector.check_config(config), origins, connector, spec, spec_digest)
         view.tools = tuple(connector.tools(view))
         view.by_name = {tool.name: tool for tool in view.tools}
         return view
+
+
+def _pinned(row: Any) -> Pinned:
+    return Pinned(load_definitions(row.document), frozenset(row.held))

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from broker.domain import Caller, Decision
 from connectors.base import Prepared
+from connectors.frozen import quick
 
 CallOutcome = Literal["ok", "upstream_error", "timeout", "cancelled", "not_sent", "unknown"]
 """Every intent ends in one of these (DESIGN.md, invariant 3). The latest outcome of a call is the true one.
@@ -17,6 +18,7 @@ Sent = Literal[True, False, "unknown"]
 Kind = Literal["intent", "outcome", "refusal", "change", "execution"]
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class CallFacts:
     """The columns that an intent and its outcomes share. `at` is when the intent was made, UTC."""
@@ -76,6 +78,7 @@ class CallFacts:
         return cls(**{name: row[name] for name in cls.__slots__})
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Intent:
     """A call that was decided upon and is about to be sent. `sentence` is the model's own word for why."""
@@ -87,6 +90,7 @@ class Intent:
     sentence: str | None = None
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What came of a call. Times in whole microseconds: `latency_us` from intent to end, `upstream_us` on the
@@ -110,6 +114,7 @@ class Outcome:
     error: str | None = None
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class RefusalFacts:
     """Why a caller was refused, and of what. `reason` is a Problem's code or policy's stable word: it keys
@@ -130,6 +135,7 @@ class RefusalFacts:
     summary: Mapping[str, Any] = field(default_factory=dict)
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Refusal:
     """A refusal of an authenticated caller. `suppressed` > 0: this row stands for that many like it, between
@@ -142,6 +148,7 @@ class Refusal:
     since: datetime | None = None
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Change:
     """An administrative change that was made in the very transaction this is written in.
@@ -160,6 +167,7 @@ class Change:
     details: Mapping[str, Any] = field(default_factory=dict)
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class ExecutionDone:
     """An execution that made no call of its own (a Code Mode search), or the sum of one that made several."""
@@ -172,6 +180,9 @@ class ExecutionDone:
     outcome: Literal["ok", "error"]
     calls: int = 0
     summary: Mapping[str, Any] = field(default_factory=dict)
+    account_id: UUID | None = None
+    intent: str | None = None
+    code_digest: str | None = None
 
 
 Event = Intent | Outcome | Refusal | Change | ExecutionDone

@@ -59,6 +59,8 @@ def item(row: Row, outcome: Row | None) -> dict[str, Any]:
     shown["upstream_ms"] = milliseconds(came.get("upstream_us"))
     shown["wait_ms"] = milliseconds(came.get("wait_us"))
     shown["args_digest"] = body.get("args_digest")
+    shown["code_digest"] = body.get("code_digest")
+    shown["calls"] = body.get("calls")
     shown["summary"] = body.get("summary") or {}
     return {k: v for k, v in shown.items() if v is not None or k == "identifier"}
 

@@ -224,7 +224,14 @@ def _change(event: Change) -> Draft:
 
 def _execution(event: ExecutionDone) -> Draft:
     caller = event.caller
-    body = {**_who(caller), "decision": "allowed", "calls": event.calls, "summary": dict(event.summary)}
+    body = {
+        **_who(caller),
+        "decision": "allowed",
+        "calls": event.calls,
+        "intent": event.intent,
+        "code_digest": event.code_digest,
+        "summary": dict(event.summary),
+    }
     identifier = None if caller.identity is None else caller.identity.identifier
     columns = (
         *(
@@ -235,7 +242,7 @@ def _execution(event: ExecutionDone) -> Draft:
             maybe(on_behalf_of(caller)),
             maybe(identifier),
         ),
-        *(caller.bearer.id, event.connection_name, None, maybe(event.tool_name), None),
+        *(caller.bearer.id, event.connection_name, event.account_id, maybe(event.tool_name), None),
         *(event.outcome, _run(caller.run_id), body_text(body)),
     )
     return Draft("execution", caller.tenant_id, event.at, columns)

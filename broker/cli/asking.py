@@ -1,4 +1,4 @@
-"""`keyreeve tools` and `keyreeve call`: the agent's view, from a shell."""
+"""`keyreeve tools`, `keyreeve call` and `keyreeve exec`: the agent's view, from a shell."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any
@@ -16,10 +16,15 @@ Identifier = Annotated[
 ]
 
 
+MAX_PROGRAM = 262_144
+"""Characters that the server takes of a program."""
+
+
 def add_to(app: typer.Typer) -> None:
     """Registers the commands."""
     command(app, "tools")(tools)
     command(app, "call")(call)
+    command(app, "exec")(execute)
 
 
 def tools(
@@ -112,6 +117,50 @@ def call(
         raise typer.Exit(exits.TOOL_ERROR)
 
 
+def execute(
+    cli: Cli,
+    file: Annotated[typer.FileText, typer.Argument(metavar="FILE.js", help="The program; `-` reads standard input.")],
+    connection: Annotated[str, typer.Option("--connection", "-c", help="Against this connection.")] = "cloudflare",
+    search: Annotated[bool, typer.Option("--search", help="Over the description; makes no request.")] = False,
+    account_id: Annotated[str | None, typer.Option("--account-id", help="What `accountId` is in the program.")] = None,
+    identifier: Identifier = None,
+    account: Annotated[
+        str | None, typer.Option("--account", help="The connected account's id, where there are several.")
+    ] = None,
+    idempotency_key: Annotated[
+        str | None, typer.Option("--idempotency-key", help="Repeating with it never runs twice.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Read, and stop at the first write.")] = False,
+    intent: Annotated[str | None, typer.Option("--intent", help="Why, in a sentence, for the audit.")] = None,
+    wait: Annotated[float, typer.Option("--wait", min=0, max=30, help="Seconds to queue for budget.")] = 0,
+    deadline: Annotated[
+        float | None, typer.Option("--deadline", min=1, max=100, help="Seconds the program may take.")
+    ] = None,
+) -> None:
+    """Run a JavaScript file as the identity's program (Code Mode).
+
+    echo 'async () => (await cloudflare.request({path: "/zones"})).result.map(z => z.name)' | keyreeve exec -
+    """
+    inputs = {"code": file.read(MAX_PROGRAM + 1)} | ({} if account_id is None else {"account_id": account_id})
+    body: dict[str, Any] = {"tool_name": f"{connection}_{'search' if search else 'execute'}", "tool_input": inputs}
+    given = {
+        "identifier": cli.identifier(identifier),
+        "connected_account_id": account,
+        "idempotency_key": idempotency_key,
+        "dry_run": dry_run or None,
+        "intent": intent,
+        "max_wait_seconds": wait or None,
+        "deadline_seconds": deadline,
+    }
+    body |= {name: value for name, value in given.items() if value is not None}
+    answer = cli.api.post("/v1/tools/execute", body)
+    if not isinstance(answer, dict):
+        raise Usage("the server's answer is not one of execute_tool's", "is KEYREEVE_URL a Keyreeve server?")
+    show(cli.out, answer)
+    if answer["is_error"]:
+        raise typer.Exit(exits.TOOL_ERROR)
+
+
 def show(out: Out, answer: Mapping[str, Any]) -> None:
     """The answer of `execute_tool`: whole in a pipe; for people the data, and the rest as remarks."""
     if out.as_json:
@@ -127,6 +176,8 @@ def show(out: Out, answer: Mapping[str, Any]) -> None:
         out.note(f"note: {warning}")
     if answer["replayed"]:
         out.note("This is the kept answer of the first run; nothing was sent now.")
+    for line in answer["logs"]:
+        out.note(f"{line['level']}: {line['text']}")
     for made in answer["calls"]:
         out.note(f"{made['method']} {made['path']} → {made['status']}")
     budget = answer.get("budget")

@@ -59,7 +59,7 @@ def doctor(
     ] = UPSTREAM,
     no_egress: Annotated[bool, typer.Option("--no-egress", help="Do not try to reach an upstream.")] = False,
 ) -> None:
-    """Check database, roles, key files, clock and egress: one line each, one fix each."""
+    """Check database, roles, key files, clock, sandbox and egress: one line each, one fix each."""
     host, port = parse.host_port(upstream)
     found: list[Finding] = []
 
@@ -77,6 +77,7 @@ def doctor(
         quiet(cli)
         async for finding in database(cli.settings, cli.now):
             tell(finding)
+        tell(await sandbox())
         if not no_egress:
             tell(await egress(host, port))
 
@@ -248,6 +249,35 @@ async def _judged(connection: Any, now: Callable[[], datetime]) -> AsyncIterator
         yield Finding("schema", "ok", f"at {revision}")
     else:
         yield Finding("schema", "fail", f"at {revision or 'nothing'}, this release needs {head()}", "keyreeve migrate")
+
+
+async def sandbox() -> Finding:
+    """Whether programs can be run, locked in as they must be: by running one, in a folder of its own."""
+    import tempfile
+
+    from broker.ids import NIL
+    from broker.tools.codemode.sandbox.errors import SandboxError
+    from broker.tools.codemode.sandbox.images import Images
+    from broker.tools.codemode.sandbox.pool import Sandbox
+    from broker.tools.codemode.sandbox.program import Program
+
+    async def nobody(_name: str, _argument: bytes) -> bytes:
+        return b"null"
+
+    with tempfile.TemporaryDirectory(prefix="keyreeve-") as folder:
+        images = Images(Path(folder) / "images")
+        try:
+            async with Sandbox(images, workers=1) as running:
+                program = Program(await images.execute_image(), "async () => 6 * 7", b'{"kind":"execute"}')
+                ran = await running.run(program, nobody, tenant=NIL)
+                walls = ", ".join(running.stats().hardening)
+        except SandboxError as error:
+            advice = "Landlock and seccomp need Linux 5.13 or later; else `keyreeve up --allow-unhardened-sandbox`"
+            return Finding("sandbox", "fail", str(error), advice)
+    if ran.value != b"42":
+        told = "it does not answer" if ran.error is None else str(ran.error.get("message"))
+        return Finding("sandbox", "fail", told, "install Keyreeve again: its sandbox does not run")
+    return Finding("sandbox", "ok", f"runs programs behind {walls or 'WebAssembly alone'}")
 
 
 async def egress(host: str, port: int) -> Finding:

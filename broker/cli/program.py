@@ -4,8 +4,8 @@ from typing import Annotated
 
 import typer
 
-from broker.cli import asking, connecting, doctor, granting, keeping, serving, tailing
-from broker.cli.admin import accounts, audit, connections, grants, identities, keys, sessions, tenants
+from broker.cli import asking, connecting, doctor, editors, granting, keeping, serving, tailing
+from broker.cli.admin import accounts, audit, clients, connections, grants, identities, keys, links, sessions, tenants
 from broker.cli.demo import command as demo
 
 HELP = "Credential vault and scoped-tool broker for agents: they call tools, and never see a token."
@@ -21,9 +21,9 @@ def program() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
     )
     app.callback(invoke_without_command=True)(_version)
-    for module in (serving, demo, connecting, asking, granting, tailing, doctor):
+    for module in (serving, demo, connecting, editors, asking, granting, tailing, doctor):
         module.add_to(app)
-    for module in (tenants, identities, connections, accounts, grants, keys, sessions, audit):
+    for module in (tenants, identities, connections, accounts, grants, keys, sessions, links, clients, audit):
         module.add_to(app)
     keeping.add_to(app)
     return app

@@ -19,6 +19,16 @@ if TYPE_CHECKING:
 
 MAX_WORKERS = 64
 
+SandboxWorkers = Annotated[
+    int, typer.Option(min=1, max=MAX_WORKERS, help="Processes that run programs (Code Mode), for each worker.")
+]
+SandboxIsolate = Annotated[
+    bool, typer.Option("--sandbox-isolate", help="Give each run of a program a process of its own.")
+]
+AllowUnhardened = Annotated[
+    bool, typer.Option("--allow-unhardened-sandbox", help="Run programs also where Landlock or seccomp is missing.")
+]
+
 
 def add_to(app: typer.Typer) -> None:
     """Registers the commands."""
@@ -38,6 +48,9 @@ def settings_of(
     workers: int = 1,
     audit_retention_days: int = 90,
     json_logs: bool = True,
+    sandbox_workers: int = 2,
+    sandbox_isolate: bool = False,
+    allow_unhardened_sandbox: bool = False,
 ) -> Settings:
     """The settings of a server on `data_dir`. Secrets are taken out of the environment. Raises Usage."""
     if not parse.is_loopback(host) and not trusted_proxy:
@@ -62,6 +75,9 @@ def settings_of(
         workers=workers,
         node=(environ.get("KEYREEVE_NODE") or socket.gethostname())[:100],
         json_logs=json_logs,
+        sandbox_workers=sandbox_workers,
+        sandbox_isolate=sandbox_isolate,
+        allow_unhardened_sandbox=allow_unhardened_sandbox,
         limits=Limits(audit_retention_days=audit_retention_days),
     )
 
@@ -86,6 +102,9 @@ def up(
     audit_retention_days: Annotated[
         int, typer.Option(min=1, max=3650, help="How long the audit is kept; older days are dropped for good.")
     ] = 90,
+    sandbox_workers: SandboxWorkers = 2,
+    sandbox_isolate: SandboxIsolate = False,
+    allow_unhardened_sandbox: AllowUnhardened = False,
 ) -> None:
     """Start the server, and with it an embedded PostgreSQL unless KEYREEVE_DATABASE_URL names another.
 
@@ -106,6 +125,9 @@ def up(
         workers=workers,
         audit_retention_days=audit_retention_days,
         json_logs=json_logs,
+        sandbox_workers=sandbox_workers,
+        sandbox_isolate=sandbox_isolate,
+        allow_unhardened_sandbox=allow_unhardened_sandbox,
     )
     raise typer.Exit(_serve(settings, json_ready=cli.json_asked))
 

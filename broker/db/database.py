@@ -56,6 +56,7 @@ class Database:
                 reset=_keep,
                 command_timeout=15,
                 timeout=10,
+                max_inactive_connection_lifetime=0,  # a timer each time a connection is given back, to close eight
                 server_settings={
                     "application_name": "keyreeve",
                     "lock_timeout": "2s",

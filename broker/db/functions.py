@@ -25,6 +25,8 @@ FILES: tuple[str, ...] = (
     "gate/egress.sql",
     "identity/family.sql",
     "jobs/forget.sql",
+    "tools/watching.sql",
+    "tools/codemode/keeping.sql",
 )
 """In dependency order, relative to the package."""
 

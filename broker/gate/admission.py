@@ -1,6 +1,7 @@
 """The gate's two round trips: admit and settle. Values in, values out; what they mean is decided elsewhere."""
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -18,6 +19,7 @@ from broker.db.database import Database
 from broker.gate.dbclock import DatabaseClock
 from connectors.base import Meter, RateHint
 from connectors.errors import Sent
+from connectors.frozen import quick
 
 _log = structlog.get_logger(__name__)
 
@@ -27,6 +29,7 @@ HOLD_SECONDS_MAX: Final = 120
 """The furthest a slot can be booked ahead: the length of the ring beyond the window."""
 SETTLE_SECONDS: Final = 5.0
 """How long a settle is tried before it is left to the sweeper."""
+REMEMBERED_PRINCIPALS: Final = 8192
 
 _ADMIT: Final = (
     "select * from broker.admit{v}($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,$19,$20,$21,$22)"
@@ -64,10 +67,12 @@ class SettleLost(Exception):
 NO_HINT: Final = RateHint()
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What admit is asked. `maintenance`: a call of our own, on an account in any state but revoked. `principal` set:
-    booked on that budget instead of the account's own. `meters` in one fixed order. `hold_seconds` 1..120.
+    """What admit is asked. `maintenance`: a call of our own, on an account in any state but revoked; only then may
+    `principal` be set: booked on that budget instead of the account's own. `meters` in one fixed order. `hold_seconds`
+    1..120.
     """
 
     tenant_id: UUID
@@ -89,6 +94,7 @@ class Claim:
     principal: bytes | None = None
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Admitted:
     """The intent is durable and the slots are booked. `sealed` opens only for exactly these binding facts."""
@@ -103,6 +109,7 @@ class Admitted:
     sealed: bytes = field(repr=False)
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Refused:
     """Nothing was written. `reason` "budget": `retry_seconds` until enough slots of `meter` are free on `principal`."""
@@ -113,6 +120,7 @@ class Refused:
     retry_seconds: float = 0.0
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Settlement:
     """How a call ended, for the budget. `how` "sent" also where it is not known.
@@ -132,6 +140,7 @@ class Settlement:
     only_open: bool = False
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Settled:
     """The outcome is durable. `late`: the sweeper had come first. `remaining` None: it was settled before already."""
@@ -141,6 +150,7 @@ class Settled:
     reset_seconds: int
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Overdue:
     """A call that nobody will settle any more, with the facts of its intent."""
@@ -168,9 +178,28 @@ class Admissions:
     def __init__(self, db: Database, now: datetime) -> None:
         self._db = db
         self._clock = DatabaseClock(now)
+        self._principals: OrderedDict[UUID, bytes] = OrderedDict()
 
     async def admit(self, claim: Claim, intent: EventRow) -> Admitted | Refused:
-        """One round trip. Raises AdmitLost, AdmitBusy."""
+        """One round trip. Raises AdmitLost, AdmitBusy.
+
+        An account's principal is remembered from its last admission, which spares a look for it before its budget can
+        be booked. Admission judges it with the rest; where it was wrong, or its budget refuses, it is asked again.
+        """
+        if claim.maintenance:
+            return await self._admit(claim, claim.principal, intent)
+        remembered = self._principals.get(claim.account_id)
+        found = await self._admit(claim, remembered, intent)
+        if remembered is not None and isinstance(found, Refused) and found.reason in ("principal_moved", "budget"):
+            self._principals.pop(claim.account_id, None)
+            found = await self._admit(claim, None, intent)
+        if remembered is None and isinstance(found, Admitted):
+            self._principals[claim.account_id] = found.principal
+            if len(self._principals) > REMEMBERED_PRINCIPALS:
+                self._principals.popitem(last=False)
+        return found
+
+    async def _admit(self, claim: Claim, principal: bytes | None, intent: EventRow) -> Admitted | Refused:
         meters = claim.meters
         asked = False
         try:
@@ -189,7 +218,7 @@ class Admissions:
                     claim.account_id,
                     claim.account_version,
                     claim.maintenance,
-                    claim.principal,
+                    principal,
                     [m.name for m in meters],
                     [m.limit for m in meters],
                     [m.window_seconds for m in meters],

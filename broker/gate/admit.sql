@@ -12,63 +12,12 @@ begin
     end if;
 end $$;
 
--- Why the authority a call was decided upon no longer stands, or null. One new statement per table scope: its snapshot is
--- younger than every lock the caller holds. p_maintenance: a call of our own on an account that need not be active yet.
--- stale: the account's last use is to be noted when the call ends. The credential counts only where reason is null.
-create function broker.gate_recheck{v}(
-    p_tenant uuid, p_policy_version bigint, p_identity uuid, p_bearer_tenant uuid, p_bearer uuid,
-    p_connection uuid, p_connection_version int, p_account uuid, p_account_version int, p_maintenance boolean,
-    out reason text, out credential_id uuid, out credential_version int, out kind text, out origins text[], out sealed bytea,
-    out stale boolean
-) language plpgsql set search_path = pg_catalog, pg_temp as $$
-declare
-    now_ timestamptz := clock_timestamp();
-    away boolean := p_bearer_tenant <> p_tenant;
-    bearer uuid;
-    revoked timestamptz;
-    expires timestamptz;
-begin
-    if away then
-        perform set_config('keyreeve.tenant', p_bearer_tenant::text, true);
-        select x.id, x.revoked_at, x.expires_at into bearer, revoked, expires
-          from broker.bearers x where x.tenant_id = p_bearer_tenant and x.id = p_bearer;
-        perform set_config('keyreeve.tenant', p_tenant::text, true);
-    end if;
-    select case
-               when t.status <> 'active' then 'tenant_inactive'
-               when case when away then bearer else b.id end is null
-                    or case when away then revoked else b.revoked_at end is not null then 'bearer_revoked'
-               when case when away then expires else b.expires_at end <= now_ then 'bearer_expired'
-               when p_identity is not null and i.status is distinct from 'active' then 'identity_disabled'
-               when a.status is null or a.status = 'revoked' then 'account_revoked'
-               when c.status is distinct from 'active' then 'connection_inactive'
-               when not p_maintenance and a.status <> 'active' then 'account_' || a.status
-               when k.status = 'revoked' then 'account_revoked'
-               when k.id is null or (not p_maintenance and k.status <> 'active') then 'account_needs_reauth'
-               when not p_maintenance and a.upstream_expires_at <= now_ then 'credential_expired'
-               when not p_maintenance and a.identity_id <> p_identity then 'policy_changed'
-               when c.version <> p_connection_version then 'connection_changed'
-               when not p_maintenance and (t.policy_version <> p_policy_version or a.version <> p_account_version)
-                   then 'policy_changed'
-           end,
-           k.id, k.version, k.kind, k.origins, k.sealed,
-           coalesce(a.last_used_at < now_ - interval '1 minute', true)
-      into reason, credential_id, credential_version, kind, origins, sealed, stale
-      from broker.tenants t
-      left join broker.bearers b on not away and b.tenant_id = p_tenant and b.id = p_bearer
-      left join broker.identities i on i.tenant_id = p_tenant and i.id = p_identity
-      left join broker.accounts a on a.tenant_id = p_tenant and a.id = p_account
-      left join broker.connections c on c.tenant_id = p_tenant and c.id = a.connection_id and c.id = p_connection
-      left join vault.credentials k on k.tenant_id = p_tenant and k.id = a.credential_id and k.account_id = a.id
-     where t.id = p_tenant;
-    if not found then
-        reason := 'tenant_inactive';
-    end if;
-end $$;
-
+-- p_maintenance: a call of our own, on an account that need not be active yet. p_principal: whose budget is booked; null: the
+-- account's own. Without p_maintenance it is what the caller remembers of the account's own, and judged with the rest.
 -- p_meters, p_caps, p_windows, p_costs: the claims, sorted by meter name; booked all or none. p_hold: seconds after which
 -- nothing of this call can reach the upstream any more. p_expected: what this node's monotonic clock says the database's
--- reads now. reason: null admitted; 'budget' (retry_ms says when enough is free); else a word of gate_recheck.
+-- reads now. reason: null admitted; 'budget' (retry_ms says when enough is free); 'principal_moved': what the caller
+-- remembered was wrong; else the word for why the authority that the call was decided upon no longer stands.
 create function broker.admit{v}(
     p_tenant uuid, p_policy_version bigint, p_identity uuid, p_bearer_tenant uuid, p_bearer uuid, p_root uuid,
     p_connection uuid, p_connection_version int, p_account uuid, p_account_version int, p_maintenance boolean, p_principal bytea,
@@ -88,6 +37,8 @@ declare
     sharer uuid := coalesce(p_identity, p_tenant);
     scope text := set_config('keyreeve.tenant', p_tenant::text, true);
     locked text;
+    away boolean := p_bearer_tenant <> p_tenant;
+    abroad broker.bearers;
 begin
     if p_expected is not null and now_ > p_expected + interval '3 seconds' then
         perform broker.note_clock{v}(p_expected);
@@ -124,8 +75,47 @@ begin
             end if;
         end loop;
     end if;
-    f := broker.gate_recheck{v}(p_tenant, p_policy_version, p_identity, p_bearer_tenant, p_bearer, p_connection,
-                                p_connection_version, p_account, p_account_version, p_maintenance);
+    if away then
+        perform set_config('keyreeve.tenant', p_bearer_tenant::text, true);
+        select x.* into abroad
+          from broker.bearers x where x.tenant_id = p_bearer_tenant and x.id = p_bearer;
+        perform set_config('keyreeve.tenant', p_tenant::text, true);
+    end if;
+    -- The judgement: one new statement per table scope, whose snapshot is younger than every lock held here.
+    now_ := clock_timestamp();
+    select case
+               when t.status <> 'active' then 'tenant_inactive'
+               when case when away then abroad.id else b.id end is null
+                    or case when away then abroad.revoked_at else b.revoked_at end is not null then 'bearer_revoked'
+               when case when away then abroad.expires_at else b.expires_at end <= now_ then 'bearer_expired'
+               when p_identity is not null and i.status is distinct from 'active' then 'identity_disabled'
+               when a.status is null or a.status = 'revoked' then 'account_revoked'
+               when c.status is distinct from 'active' then 'connection_inactive'
+               when not p_maintenance and a.status <> 'active' then 'account_' || a.status
+               when k.status = 'revoked' then 'account_revoked'
+               when k.id is null or (not p_maintenance and k.status <> 'active') then 'account_needs_reauth'
+               when not p_maintenance and a.upstream_expires_at <= now_ then 'credential_expired'
+               when not p_maintenance and a.identity_id <> p_identity then 'policy_changed'
+               when c.version <> p_connection_version then 'connection_changed'
+               when not p_maintenance and (t.policy_version <> p_policy_version or a.version <> p_account_version)
+                   then 'policy_changed'
+               when not p_maintenance and p_principal is not null and a.principal_key is distinct from p_principal
+                   then 'principal_moved'
+           end as reason,
+           k.id as credential_id, k.version, k.kind, k.origins, k.sealed,
+           -- The account's last use is to be noted when the call ends.
+           coalesce(a.last_used_at < now_ - interval '1 minute', true) as stale
+      into f
+      from broker.tenants t
+      left join broker.bearers b on not away and b.tenant_id = p_tenant and b.id = p_bearer
+      left join broker.identities i on i.tenant_id = p_tenant and i.id = p_identity
+      left join broker.accounts a on a.tenant_id = p_tenant and a.id = p_account
+      left join broker.connections c on c.tenant_id = p_tenant and c.id = a.connection_id and c.id = p_connection
+      left join vault.credentials k on k.tenant_id = p_tenant and k.id = a.credential_id and k.account_id = a.id
+     where t.id = p_tenant;
+    if not found then
+        f.reason := 'tenant_inactive';
+    end if;
     if f.reason is null and principal is null then
         f.reason := 'account_needs_reauth';
     end if;
@@ -134,9 +124,8 @@ begin
         perform broker.release{v}(principal, p_meters, p_costs, seconds, eras);
         return;
     end if;
-    credential_id := f.credential_id; credential_version := f.credential_version; kind := f.kind;
+    credential_id := f.credential_id; credential_version := f.version; kind := f.kind;
     origins := f.origins; sealed := f.sealed;
-    now_ := clock_timestamp();
     insert into broker.open_calls (tenant_id, call_id, execution_id, account_id, connection_id, identity_id, bearer_id,
                                    intent_at, admitted_at, deadline_at, principal_key, meters, costs,
                                    slot_seconds, slot_eras, slots_seen, stale, boot)

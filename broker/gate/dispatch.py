@@ -38,6 +38,7 @@ from broker.gate.inflight import InFlight
 from broker.gate.types import Measure, Timings
 from connectors.base import Answer, Connector, HttpSender, Prepared
 from connectors.errors import ConnectorError
+from connectors.frozen import quick
 from vault.binding import CredentialBinding
 from vault.errors import VaultError
 from vault.secret import Secret
@@ -55,6 +56,7 @@ class Observe(Protocol):
     def __call__(self, measure: Measure) -> None: ...
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Order:
     """A call that policy allows. `now` becomes the intent's time."""
@@ -72,6 +74,7 @@ class Order:
     timeout_seconds: float
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Sendable:
     """An order whose intent is durable. Must be sent or settled."""
@@ -83,6 +86,7 @@ class Sendable:
     timings: Timings
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Ended:
     """A call with a durable outcome. `answer` None: `ending.problem` says why. `cause` is the connector's own error."""
@@ -214,9 +218,9 @@ class Dispatch:
     ) -> tuple[Settled, float]:
         """Settles, also when the caller is cancelled meanwhile."""
         started = monotonic()
-        settling = self._spawn(self._settle(call, ending, answer, upstream_ms))
+        outcome, settlement = self._outcome(call, ending, answer, upstream_ms)
         try:
-            settled = await asyncio.shield(settling)
+            settled = await self._settle(settlement, outcome)
         except SettleLost:
             raise endings.unwritten(ending, None if answer is None else answer.status) from None
         settle_ms = (monotonic() - started) * 1000
@@ -227,7 +231,28 @@ class Dispatch:
             self._observe(Measure(call.order.connector.name, effect, ending.outcome, status, timings))
         return settled, settle_ms
 
-    async def _settle(self, call: Sendable, ending: Ending, answer: Answer | None, upstream_ms: float) -> Settled:
+    async def _settle(self, settlement: Settlement, outcome: Outcome) -> Settled:
+        """Writes the outcome in the caller's own task, which costs least. A caller who leaves meanwhile leaves it to
+        another: settling the same row twice does what settling it once does, whichever comes first."""
+        row = self._trail.try_row(outcome)
+        if row is None:
+            return await asyncio.shield(self._spawn(self._settle_slowly(settlement, outcome)))
+        try:
+            return await self._admissions.settle(settlement, row)
+        except asyncio.CancelledError:
+            self.spawn(self._settle_again(settlement, row), "abandoned_to_sweeper")
+            raise
+
+    async def _settle_again(self, settlement: Settlement, row: EventRow) -> None:
+        await self._admissions.settle(settlement, row)
+
+    async def _settle_slowly(self, settlement: Settlement, outcome: Outcome) -> Settled:
+        """As `_settle`, where the key for the row is not at hand."""
+        return await self._admissions.settle(settlement, await self._row(outcome))
+
+    def _outcome(
+        self, call: Sendable, ending: Ending, answer: Answer | None, upstream_ms: float
+    ) -> tuple[Outcome, Settlement]:
         total_ms = upstream_ms + call.timings.admit_ms
         outcome = Outcome(
             facts=call.facts,
@@ -255,7 +280,7 @@ class Dispatch:
             block_seconds=0 if answer is None else endings.stay_away(answer),
             rate=NO_HINT if answer is None else answer.rate,
         )
-        return await self._admissions.settle(settlement, await self._row(outcome))
+        return outcome, settlement
 
     def _abandon(self, claim: Claim, facts: CallFacts) -> None:
         """Nobody knows whether the intent was written; that nothing was sent is certain. Ends it so, if it is there."""

@@ -14,6 +14,7 @@ from connectors.errors import (
     UpstreamFault,
     UpstreamTimeout,
 )
+from connectors.frozen import quick
 
 CHANGED = frozenset({"policy_changed"})
 """Reasons after which the call is worth deciding anew."""
@@ -22,6 +23,7 @@ RETRY_AFTER_429 = 300
 """Seconds to stay away from a principal whose 429 doesn't say for how long."""
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Ending:
     """How a call ended. `problem` None: there is an answer. `error` is one word of ours for the audit."""
@@ -46,7 +48,7 @@ _REASONS: dict[str, tuple[str, str]] = {
 
 
 def refused(reason: str) -> Problem:
-    """The Problem that a word of `gate_recheck` amounts to. Nothing was sent."""
+    """The Problem that a word of admit's judgement amounts to. Nothing was sent."""
     if reason in ("connection_changed", "policy_changed"):
         return Problem(
             "unavailable",

@@ -8,8 +8,8 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
-from typing import Any, Final
+from datetime import datetime, timedelta
+from typing import Any, Final, Protocol
 from uuid import UUID
 
 import orjson
@@ -17,9 +17,8 @@ import structlog
 
 from broker.db import functions
 from broker.db.database import Database
-from broker.domain import Caller
+from broker.domain import Account, Caller, Resolved
 from broker.errors import Problem, invalid
-from broker.gate.types import CallRequest
 from connectors.base import Prepared
 from vault.binding import BlobBinding
 from vault.store import Vault
@@ -33,6 +32,21 @@ KEY_LENGTH_MAX: Final = 200
 _BINARY: Final = b'{"$binary":'
 _SETTLING = timedelta(seconds=30)
 """After its deadline a run has this long to write its result down."""
+
+
+class Run(Protocol):
+    """What an execution is within which a key counts. A CallRequest is one."""
+
+    @property
+    def resolved(self) -> Resolved: ...
+    @property
+    def account(self) -> Account: ...
+    @property
+    def tool_name(self) -> str: ...
+    @property
+    def execution_id(self) -> UUID: ...
+    @property
+    def deadline(self) -> datetime: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,33 +76,35 @@ class Idempotency:
         self._db = db
         self._vault = vault_
 
-    async def begin(self, call: CallRequest, prepared: Prepared, key: str) -> Claim | Replay:
-        """Takes `key` (1..200 printable characters). Raises Problem `idempotency_conflict`, `idempotency_in_progress`,
+    async def begin(self, run: "Run", request: Prepared | bytes, key: str) -> Claim | Replay:
+        """Takes `key` (1..200 printable characters) for `request`: the one call, or the bytes that mean the same run
+        whenever they are equal. Raises Problem `idempotency_conflict`, `idempotency_in_progress`,
         `outcome_unknown`, `invalid_input`."""
         if not 1 <= len(key) <= KEY_LENGTH_MAX or not key.isprintable():
             raise invalid("idempotency_key", f"must be 1 to {KEY_LENGTH_MAX} printable characters")
-        caller = call.resolved.caller
-        scope = self._vault.platform_digest("idempotency-scope", _scope(caller, call, key))
-        request = self._vault.platform_digest("idempotency-request", _request(prepared))
+        caller = run.resolved.caller
+        asked = request if isinstance(request, bytes) else _request(request)
+        scope = self._vault.platform_digest("idempotency-scope", _scope(caller, run, key))
+        digest = self._vault.platform_digest("idempotency-request", asked)
         row = await self._db.pool.fetchrow(
             functions.call("select * from broker.idem_begin{v}($1, $2, $3, $4, $5)"),
             caller.tenant_id,
             scope,
-            request,
-            call.execution_id,
-            call.deadline + _SETTLING,
+            digest,
+            run.execution_id,
+            run.deadline + _SETTLING,
         )
         state = row["state"]
         if state == "begun":
-            return Claim(caller.tenant_id, scope, call.execution_id)
+            return Claim(caller.tenant_id, scope, run.execution_id)
         if state == "done":
             return await self._replay(caller.tenant_id, scope, row["execution_id"], row["result"])
         raise _taken(state, row["execution_id"], row["retry_ms"])
 
     async def finish(self, claim: Claim, result: Mapping[str, Any]) -> None:
-        """Keeps the result. An upstream's 429 did nothing, so it frees the key instead."""
+        """Keeps the result. A single call that met the upstream's 429 did nothing, so it frees the key instead."""
         error = result.get("error")
-        if isinstance(error, Mapping) and error.get("status") == 429:
+        if isinstance(error, Mapping) and error.get("status") == 429 and len(result.get("calls", ())) <= 1:
             await self._end(claim, None, None)
             return
         packed = _pack(result)
@@ -164,13 +180,13 @@ def _joined(*parts: bytes) -> bytes:
     return b"".join(len(part).to_bytes(8, "big") + part for part in parts)
 
 
-def _scope(caller: Caller, call: CallRequest, key: str) -> bytes:
+def _scope(caller: Caller, run: "Run", key: str) -> bytes:
     # Sessions come and go every quarter of an hour: theirs is the client's name, a key's its own id.
     session = caller.bearer.kind == "session"
     holder = f"client:{caller.client or ''}" if session else f"bearer:{caller.bearer.id}"
     identity = b"" if caller.identity is None else caller.identity.id.bytes
     return _joined(
-        caller.tenant_id.bytes, identity, holder.encode(), call.account.id.bytes, call.tool_name.encode(), key.encode()
+        caller.tenant_id.bytes, identity, holder.encode(), run.account.id.bytes, run.tool_name.encode(), key.encode()
     )
 
 

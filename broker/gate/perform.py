@@ -94,17 +94,22 @@ class Gate:
     async def perform(self, call: CallRequest, prepared: Prepared) -> Performed:
         """Performs one call and returns its answer; the upstream's own error is an answer too.
 
-        Raises Problem for every refusal (recorded) and for every call without a usable answer (settled). On
+        Raises Problem for every refusal and for every call without a usable answer (settled). `recorded` says whether
+        the audit holds it: only a refusal of a `recent` call, which is to be judged anew, does not stand there yet. On
         CancelledError the upstream request is given up and the call settled as `cancelled`.
         """
         caller = call.resolved.caller
+        sendable: Sendable | None = None
         try:
             with self._in_flight.room(caller.tenant_id, None if caller.identity is None else caller.identity.id):
                 sendable = await self._admit(call, prepared)
                 ended = await self._dispatch.send(sendable)
         except Problem as problem:
             problem.execution_id = str(call.execution_id)
-            if problem.sent is False and (not call.recent or problem.code in KEPT_REFUSALS):
+            if sendable is not None:
+                # Admitted: the audit has its intent, and its outcome, by the sweeper at the latest.
+                problem.recorded = True
+            elif problem.sent is False and (not call.recent or problem.code in KEPT_REFUSALS):
                 await self._record(call, prepared, problem)
             raise
         return self._performed(call, prepared, sendable, ended)
@@ -194,6 +199,7 @@ class Gate:
         if ended.answer is None:
             assert ended.ending.problem is not None  # noqa: S101 - an ending has an answer or a problem
             ended.ending.problem.execution_id = str(call.execution_id)
+            ended.ending.problem.recorded = True
             raise ended.ending.problem
         answer = ended.answer
         if answer.status == 403 and self._on_learned is not None:

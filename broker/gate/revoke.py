@@ -20,6 +20,8 @@ ConnectionStatus = Literal["active", "suspended", "deleted"]
 TenantStatus = Literal["active", "suspended", "closed"]
 
 CANCEL_CHANNEL = "keyreeve_cancel"
+CHANGED_CHANNEL = "keyreeve_changed"
+"""Told, with a tenant's id, when something was taken away in it or its policy has changed. A hint, like the other."""
 _CHUNK = 150  # call ids in one notification: PostgreSQL bounds a payload to 8,000 bytes
 
 

@@ -15,6 +15,7 @@ declare v bigint;
 begin
     perform broker.gate_lock{v}('tenant', p_tenant, true);
     update broker.tenants t set policy_version = t.policy_version + 1 where t.id = p_tenant returning t.policy_version into v;
+    perform pg_notify('keyreeve_changed', p_tenant::text);  -- heard at the commit by whoever waits (tools/watching.py)
     return v;
 end $$;
 
@@ -23,6 +24,7 @@ create function broker.revoke_account{v}(p_tenant uuid, p_account uuid, p_reason
 ) language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
     perform broker.gate_lock{v}('account', p_account, true);
+    perform pg_notify('keyreeve_changed', p_tenant::text);
     update broker.accounts a
        set status = 'revoked', revoked_at = p_now, revoked_reason = p_reason, version = a.version + 1
      where a.tenant_id = p_tenant and a.id = p_account and a.status <> 'revoked';
@@ -84,6 +86,7 @@ begin
             returning x.id
         ) select coalesce(array_agg(g.id), '{}') into fresh from gone g;
         revoked := revoked || fresh;
+        perform pg_notify('keyreeve_changed', t::text);
         select jsonb_agg(broker.open_json{v}(o)) into found_
           from broker.open_calls o where o.tenant_id = t and o.bearer_id = any (family);
         open_calls := open_calls || coalesce(found_, '[]');
@@ -102,6 +105,7 @@ declare
 begin
     perform set_config('keyreeve.tenant', p_tenant::text, true);
     perform broker.gate_lock{v}('identity', p_identity, true);
+    perform pg_notify('keyreeve_changed', p_tenant::text);
     update broker.identities x set status = 'disabled', disabled_at = p_now, version = x.version + 1
      where x.tenant_id = p_tenant and x.id = p_identity and x.status <> 'disabled';
     select * into i from broker.identities x where x.tenant_id = p_tenant and x.id = p_identity;

@@ -23,11 +23,16 @@ begin
         return;
     end if;
     p_event.xid := pg_current_xact_id();
-    insert into audit.events select (p_event).* on conflict do nothing;
-    get diagnostics n = row_count;
-    if n = 0 then
-        already := true;
-        return;
+    if late then
+        insert into audit.events select (p_event).* on conflict do nothing;
+        get diagnostics n = row_count;
+        if n = 0 then
+            already := true;
+            return;
+        end if;
+    else
+        -- The row of an open call goes in the transaction that writes its outcome: while it is there, no outcome is.
+        insert into audit.events select (p_event).*;
     end if;
     for i in 1 .. cardinality(p_meters) loop
         if late then

@@ -10,8 +10,13 @@ from broker.audit.events import CallOutcome
 from broker.domain import Account, Connection, Decision, Resolved
 from connectors.base import Answer, Connector, Effect, Permissions
 from connectors.errors import Sent
+from connectors.frozen import quick
+
+Reload = Callable[[], Awaitable[Resolved]]
+"""Authenticates the same request afresh. Raises Problem."""
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class CallRequest:
     """One call as its orchestrator understands it.
@@ -39,6 +44,7 @@ class CallRequest:
     recent: bool = False
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class CallRecord:
     """One upstream request as the answer's `calls` lists it. `status` None: no answer came."""
@@ -51,6 +57,7 @@ class CallRecord:
     sent: Sent
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class BudgetView:
     """What is left after a call. `reset_seconds`: until the next slot frees, 0 while any is free."""
@@ -62,6 +69,7 @@ class BudgetView:
     reset_seconds: int
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Timings:
     """Where a call's time went, in milliseconds. `wait_ms` is the queueing for budget and egress."""
@@ -72,6 +80,7 @@ class Timings:
     settle_ms: float = 0.0
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Performed:
     """A call that reached its outcome and is durable. `answer` may be the upstream's own error."""
@@ -83,6 +92,7 @@ class Performed:
     timings: Timings = Timings()
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Measure:
     """What metrics learn of one settled call. Names no tenant."""

@@ -2,7 +2,6 @@
 
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import datetime
 from time import monotonic
 from typing import Any
@@ -14,6 +13,7 @@ from sqlalchemy import text
 from broker.db import functions
 from broker.db.database import Database
 from broker.domain import (
+    Access,
     Account,
     Bearer,
     Caller,
@@ -26,6 +26,7 @@ from broker.domain import (
 from broker.errors import Problem
 from broker.identity.identities import unknown_identity
 from broker.identity.tokens import MalformedToken, ParsedToken, parse
+from connectors.base import EFFECT_RANK
 
 _RESOLVE = "select * from broker.resolve{v}($1, $2, $3, $4, $5)"
 
@@ -34,9 +35,13 @@ NO_CONNECTION = ""
 
 
 class Asked:
-    """What a request says about itself before anything is believed: bounded texts, set once by the endpoint."""
+    """What a request says about itself before anything is believed: bounded texts, set once by the endpoint.
 
-    __slots__ = ("agent", "client", "connection", "identifier", "run_id", "tenant")
+    `access` narrows the caller for this request, below what its bearer allows. `audience` is the resource that was
+    asked: a bearer that is good at one resource is good nowhere else, and where none is named (RFC 8707 § 2).
+    """
+
+    __slots__ = ("access", "agent", "audience", "client", "connection", "identifier", "run_id", "tenant")
 
     def __init__(
         self,
@@ -47,6 +52,8 @@ class Asked:
         client: str | None = None,
         agent: str | None = None,
         run_id: str | None = None,
+        access: Access | None = None,
+        audience: str | None = None,
     ) -> None:
         self.tenant = tenant
         self.identifier = identifier
@@ -54,6 +61,8 @@ class Asked:
         self.client = client
         self.agent = agent
         self.run_id = run_id
+        self.access = access
+        self.audience = audience
 
 
 def parse_bearer(authorization: str | None) -> ParsedToken:
@@ -87,7 +96,11 @@ RECENT_SECONDS = 1.0
 
 RECENT_ENTRIES = 4096
 
-_Key = tuple[bytes, str | None, str | None, str | None]
+_Key = tuple[bytes, str | None, str | None, str | None, Access | None, str | None]
+
+
+def _key(token: ParsedToken, asked: Asked) -> _Key:
+    return (token.digest, asked.tenant, asked.identifier, asked.connection, asked.access, asked.audience)
 
 
 class Authenticator:
@@ -105,25 +118,39 @@ class Authenticator:
 
     def recent(self, token: ParsedToken, asked: Asked, now: datetime) -> Resolved | None:
         """The same look-up, made less than a second ago, or None. Never a refusal: those are always asked for anew."""
-        found = self._recent.get((token.digest, asked.tenant, asked.identifier, asked.connection))
+        found = self._recent.get(_key(token, asked))
         if found is None or found[0] <= self._elapsed():
             return None
         resolved = found[1]
         expires_at = resolved.caller.bearer.expires_at
         if expires_at is not None and expires_at <= now:
             return None
-        caller = replace(resolved.caller, client=asked.client, agent=asked.agent, run_id=asked.run_id, now=now)
-        return replace(resolved, caller=caller)
+        before = resolved.caller
+        caller = Caller(
+            tenant_id=before.tenant_id,
+            tenant_name=before.tenant_name,
+            policy_version=before.policy_version,
+            bearer=before.bearer,
+            identity=before.identity,
+            on_behalf_of=before.on_behalf_of,
+            client=asked.client,
+            agent=asked.agent,
+            run_id=asked.run_id,
+            now=now,
+        )
+        return Resolved(caller, resolved.connections, resolved.accounts, resolved.grants)
 
     def forget(self, token: ParsedToken, asked: Asked) -> None:
         """Drops what `recent` would give: something was learned that the next call must start from."""
-        self._recent.pop((token.digest, asked.tenant, asked.identifier, asked.connection), None)
+        self._recent.pop(_key(token, asked), None)
 
     def _remember(self, token: ParsedToken, asked: Asked, resolved: Resolved) -> Resolved:
-        key = (token.digest, asked.tenant, asked.identifier, asked.connection)
+        key = _key(token, asked)
         self._recent[key] = (self._elapsed() + RECENT_SECONDS, resolved)
         self._recent.move_to_end(key)
-        if len(self._recent) > RECENT_ENTRIES:
+        # In the order of their ends: what is over is let go, for one look-up may hold a thousand grants.
+        over = self._elapsed()
+        while len(self._recent) > RECENT_ENTRIES or (self._recent and next(iter(self._recent.values()))[0] <= over):
             self._recent.popitem(last=False)
         return resolved
 
@@ -178,7 +205,10 @@ def read(row: Any, home: UUID, asked: Asked, now: datetime) -> Resolved:
         raise Problem("session_expired", "the session token or key has expired", hint="mint a new session")
     if status == "foreign_tenant":
         raise Problem("forbidden", "this key may not act in that tenant", hint="check X-Keyreeve-Tenant")
-    bearer = _bearer(row, home)
+    if row["audience"] is not None and row["audience"] != asked.audience:
+        told = f"this token is good at {row['audience']} alone"
+        raise Problem("unauthenticated", told, hint="sign in for this address")
+    bearer = _bearer(row, home, asked.access)
     if row["tenant_id"] != home and not _may_enter(bearer, row["tenant_name"]):
         # The look-up has refused this already; said again where no null can turn a refusal into a silence.
         raise Problem("forbidden", "this key may not act in that tenant", hint="check X-Keyreeve-Tenant")
@@ -214,8 +244,10 @@ def _array(value: str | bytes | None) -> list[Any]:
     return orjson.loads(value) if value else []
 
 
-def _bearer(row: Any, home: UUID) -> Bearer:
-    connections = row["restrict_connections"]
+def _bearer(row: Any, home: UUID, asked: Access | None) -> Bearer:
+    connections, access = row["restrict_connections"], row["restrict_access"]
+    if asked is not None and (access is None or EFFECT_RANK[asked] < EFFECT_RANK[access]):
+        access = asked
     return Bearer(
         id=row["bearer_id"],
         tenant_id=home,
@@ -226,7 +258,7 @@ def _bearer(row: Any, home: UUID) -> Bearer:
         identifiers=None if row["identifiers"] is None else tuple(row["identifiers"]),
         tenants=None if row["tenants"] is None else tuple(row["tenants"]),
         identity_id=row["bearer_identity"],
-        restrictions=Restrictions(None if connections is None else tuple(connections), row["restrict_access"]),
+        restrictions=Restrictions(None if connections is None else tuple(connections), access),
         expires_at=row["bearer_expires"],
     )
 

@@ -56,6 +56,13 @@ CAPABILITIES: Final[Mapping[str, frozenset[Party]]] = {
     "accounts.deposit_own": _SESSION,
     "accounts.read": _ADMINS,
     "accounts.read_own": _SESSION,
+    # one-time links: to deposit a credential on a page, and to sign a person in
+    "links.connect": _ADMINS,
+    "links.connect_own": _AGENTS,
+    "links.sign_in": _ADMINS,
+    # the editors and other programs that people may sign in with
+    "clients.read": _ADMINS,
+    "clients.write": _ADMINS,
     # audit, budgets, executions
     "audit.read": _READERS,
     "audit.read_own": _AGENTS,
@@ -64,6 +71,8 @@ CAPABILITIES: Final[Mapping[str, frozenset[Party]]] = {
     "budgets.read_own": _SESSION,
     "executions.read": _READERS,
     "executions.read_own": _AGENTS,
+    # the text of the programs that ran: for review
+    "programs.read": _READERS,
     # the catalogue says nothing of any tenant
     "connectors.read": _ALL,
 }
@@ -79,6 +88,7 @@ CALLS: Final[tuple[tuple[str, str, str], ...]] = (
     ("POST", "/v1/connections", "connections.write"),
     ("GET", "/v1/connections", "connections.read"),
     ("GET", "/v1/connections/{name}", "connections.read"),
+    ("GET", "/v1/connections/{name}/definitions", "connections.read"),
     ("PATCH", "/v1/connections/{name}", "connections.write"),
     ("DELETE", "/v1/connections/{name}", "connections.write"),
     ("POST", "/v1/connections/{name}:refresh", "connections.write"),
@@ -88,6 +98,11 @@ CALLS: Final[tuple[tuple[str, str, str], ...]] = (
     ("GET", "/v1/connected_accounts/{id}", "accounts.read"),
     ("POST", "/v1/connected_accounts/{id}:revoke", "accounts.revoke"),
     ("POST", "/v1/connected_accounts/{id}:verify", "accounts.verify"),
+    ("POST", "/v1/connect_links", "links.connect"),
+    ("POST", "/v1/sign_in_links", "links.sign_in"),
+    ("POST", "/v1/oauth_clients", "clients.write"),
+    ("GET", "/v1/oauth_clients", "clients.read"),
+    ("DELETE", "/v1/oauth_clients/{client_id}", "clients.write"),
     ("POST", "/v1/grants", "grants.write"),
     ("GET", "/v1/grants", "grants.read"),
     ("DELETE", "/v1/grants/{id}", "grants.write"),
@@ -104,6 +119,7 @@ CALLS: Final[tuple[tuple[str, str, str], ...]] = (
     ("GET", "/v1/audit/events", "audit.read"),
     ("GET", "/v1/audit/export", "audit.export"),
     ("GET", "/v1/executions/{id}", "executions.read"),
+    ("GET", "/v1/executions/{id}/code", "programs.read"),
 )
 """Every call of the API and the capability that it asks for. The matrix test goes through it cell by cell."""
 

@@ -70,12 +70,13 @@ class Sessions:
         connections: Sequence[str] | None = None,
         access: Access | None = None,
         ttl_seconds: int | None = None,
+        audience: str | None = None,
     ) -> dict[str, Any]:
         """A new session with its token, shown this once.
 
         Lives `ttl_seconds` (60 to 86,400; default 900), never longer than what mints it, and never reaches
-        further: a session mints narrower children of itself. Raises Problem `forbidden`, `invalid_input`,
-        `unknown_identity`, `unknown_connection`, `identity_disabled`.
+        further: a session mints narrower children of itself. `audience`: the one resource it is good at, else
+        everywhere. Raises Problem `forbidden`, `invalid_input`, `unknown_identity`, `unknown_connection` and the like.
         """
         identifier = _may_mint_for(caller, identifier)
         narrowed = narrower(caller.bearer.restrictions, connections, access)
@@ -97,6 +98,7 @@ class Sessions:
                 caller.now,
                 identity_id=owner.id,
                 **_narrowed(narrowed),
+                audience=audience,
                 client=None if caller.client is None else caller.client[:300],
                 expires_at=expires_at,
             )
@@ -254,6 +256,7 @@ def _shown(row: Any) -> dict[str, Any]:
         "identifier": row.identifier,
         "connections": row.connections,
         "access": row.access,
+        "audience": row.audience,
         "client": row.client,
         "minted_by": None if row.parent_id is None else str(row.parent_id),
         "created_at": row.created_at,

@@ -53,6 +53,7 @@ bearers = Table(
     Column("connections", ARRAY(Text)),
     Column("access", Text),
     Column("client", Text),
+    Column("audience", Text),
     Column("created_at", _Time, nullable=False),
     Column("expires_at", _Time),
     Column("revoked_at", _Time),

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 from broker.domain import BearerKind
+from connectors.frozen import quick
 
 _DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _VALUES = {digit: value for value, digit in enumerate(_DIGITS)}
@@ -29,6 +30,7 @@ class MalformedToken(ValueError):
     """Not one of our tokens, or mistyped. The message never holds any part of it."""
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class MintedToken:
     """A fresh token: `text` is shown once, `digest` is stored."""
@@ -37,6 +39,7 @@ class MintedToken:
     digest: bytes
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class ParsedToken:
     """A well-formed token. Nothing about it is authenticated until its digest is found."""

@@ -1,10 +1,10 @@
-"""What is past its time: kept results of idempotency keys, session tokens that ended."""
+"""What is past its time: kept results of idempotency keys and programs, programs, session tokens that ended."""
 
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, Final
 
-from sqlalchemy import text
+from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from broker.clock import Clock
@@ -27,19 +27,44 @@ _RESULTS: Final = text(
        and scope in (select scope from broker.idempotency
                       where tenant_id = :tenant and expires_at < :before order by expires_at limit :most)"""
 )
+_CODE_RESULTS: Final = text(
+    """
+    delete from broker.code_results
+     where tenant_id = :tenant
+       and execution_id in (select execution_id from broker.code_results
+                             where tenant_id = :tenant and expires_at < :before order by expires_at limit :most)"""
+)
+_PROGRAMS: Final = text(
+    """
+    delete from broker.programs
+     where tenant_id = :tenant
+       and execution_id in (select execution_id from broker.programs
+                             where tenant_id = :tenant and at < :before order by at limit :most)"""
+)
 _SESSIONS: Final = "select broker.forget_sessions{v}(:tenant, :before, :most)"
 
 
 class Forgetting:
     """Deletes in small transactions, tenant by tenant."""
 
-    def __init__(self, db: Database, clock: Clock) -> None:
+    def __init__(self, db: Database, clock: Clock, retention_days: int = 90) -> None:
         self._db = db
         self._clock = clock
+        self._retention = timedelta(days=retention_days)
 
     async def results(self) -> int:
         """How many kept results were deleted."""
         return await self._everywhere(self._delete_results, {"before": self._clock.now()})
+
+    async def code_results(self) -> int:
+        """How many kept results of programs were deleted."""
+        return await self._everywhere(self._deleting(_CODE_RESULTS), {"before": self._clock.now()})
+
+    async def programs(self) -> int:
+        """How many programs were deleted: with the audit's day of their execution, or up to a day later."""
+        # The audit drops whole days, so its oldest events are almost a day older than its retention.
+        before = self._clock.now() - self._retention - timedelta(days=1)
+        return await self._everywhere(self._deleting(_PROGRAMS), {"before": before})
 
     async def sessions(self) -> int:
         """How many ended sessions were deleted."""
@@ -48,6 +73,13 @@ class Forgetting:
     @staticmethod
     async def _delete_results(conn: AsyncConnection, params: dict[str, Any]) -> int:
         return int((await conn.execute(_RESULTS, params)).rowcount)
+
+    @staticmethod
+    def _deleting(statement: TextClause) -> Callable[..., Any]:
+        async def delete(conn: AsyncConnection, params: dict[str, Any]) -> int:
+            return int((await conn.execute(statement, params)).rowcount)
+
+        return delete
 
     @staticmethod
     async def _delete_sessions(conn: AsyncConnection, params: dict[str, Any]) -> int:

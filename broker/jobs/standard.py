@@ -53,6 +53,8 @@ def standard_jobs(
         Job("refusal_counts", 5.0, trail.flush, at_once=False),
         Job("heartbeat", BEAT_SECONDS, beat, deadline=5.0),
         Job("kept_results", 900.0, forgetting.results, alone=True, at_once=False, deadline=300.0),
+        Job("code_results", 300.0, forgetting.code_results, alone=True, at_once=False, deadline=300.0),
+        Job("programs", HOUR, forgetting.programs, alone=True, at_once=False, deadline=300.0),
         Job("ended_sessions", HOUR, forgetting.sessions, alone=True, at_once=False, deadline=300.0),
         Job("stale_deposits", 600.0, stale_deposits, alone=True, at_once=False),
         Job("bootstrap_key", 24 * HOUR, key_watch.run),

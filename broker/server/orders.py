@@ -38,6 +38,9 @@ class Orders:
                     "workers": s.workers,
                     "node": s.node,
                     "json_logs": s.json_logs,
+                    "sandbox_workers": s.sandbox_workers,
+                    "sandbox_isolate": s.sandbox_isolate,
+                    "allow_unhardened_sandbox": s.allow_unhardened_sandbox,
                 },
                 "limits": {name: getattr(s.limits, name) for name in s.limits.__slots__},
                 "database": {**asdict(self.database), "root_certificates": _text(self.database.root_certificates)},
@@ -64,6 +67,9 @@ class Orders:
             workers=s["workers"],
             node=s["node"],
             json_logs=s["json_logs"],
+            sandbox_workers=s["sandbox_workers"],
+            sandbox_isolate=s["sandbox_isolate"],
+            allow_unhardened_sandbox=s["allow_unhardened_sandbox"],
             limits=Limits(**given["limits"]),
         )
         return cls(

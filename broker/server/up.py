@@ -4,12 +4,14 @@ import asyncio
 import contextlib
 import errno
 import importlib
+import os
 import signal
 import socket
 import sys
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import FrameType
 
 import orjson
 import structlog
@@ -50,9 +52,7 @@ async def up(settings: Settings, *, json_ready: bool) -> int:
     """Runs until SIGTERM, SIGINT or SIGHUP; returns the exit code. Raises CannotStart with a sentence for people."""
     harden_process()
     stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        loop.add_signal_handler(number, stop.set)
+    _stop_when_told(stop)
     serving = choose_serving()
     prepare_folder(settings.data_dir, serving)
     root_key = read_root_key(settings)
@@ -74,6 +74,25 @@ async def up(settings: Settings, *, json_ready: bool) -> int:
         announce(settings, ready, json_ready=json_ready)
         stack.callback(forget, settings)
         return await _until(stop, workers, storage)
+
+
+def _stop_when_told(stop: asyncio.Event) -> None:
+    """Sets `stop` on the first SIGTERM, SIGINT or SIGHUP; the others change nothing any more.
+
+    Not by the loop's own handlers: those end with the loop, and handlers of ours with the interpreter. A second SIGTERM
+    in the process's last moments would then kill it, with another exit code than that of the clean end it had come to.
+    """
+    loop = asyncio.get_running_loop()
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+    def told(_number: int, _frame: FrameType | None) -> None:
+        for number in numbers:
+            signal.signal(number, signal.SIG_IGN)
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(stop.set)
+
+    for number in numbers:
+        signal.signal(number, told)
 
 
 async def _until(stop: asyncio.Event, workers: Workers, storage: Storage) -> int:
@@ -175,6 +194,7 @@ def orders_for(
         folder = settings.data_dir / "run" / "metrics"
         metrics.empty_folder(folder)
         serving.give(folder)
+    give_images(settings.images_dir, serving)
     return Orders(
         settings=replace(settings, root_key_value=None, database_url=None, database_owner_url=None),
         database=storage.app,
@@ -184,6 +204,20 @@ def orders_for(
         metrics_folder=None if folder is None else str(folder),
         base_url=public_url(settings),
     )
+
+
+def give_images(folder: Path, serving: Serving) -> None:
+    """The folder of the sandbox's images, for the serving user alone. What is another user's in it is thrown away,
+    never given: whoever served before could have linked a file of ours into it."""
+    if folder.exists():
+        owner = os.geteuid() if serving.account is None else serving.account.uid
+        for file in folder.iterdir():
+            if file.lstat().st_uid != owner:
+                file.unlink(missing_ok=True)
+    else:
+        folder.mkdir(mode=0o700, parents=True)
+    folder.chmod(0o700)
+    serving.give(folder)
 
 
 def public_url(settings: Settings) -> str:

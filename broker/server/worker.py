@@ -11,6 +11,7 @@ import gc
 import os
 import socket
 import sys
+from collections.abc import Callable
 
 import structlog
 import uvicorn
@@ -27,7 +28,18 @@ _log = structlog.get_logger(__name__)
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's server, which tells the parent when it serves and leaves signals to us."""
+    """uvicorn's server, which tells the parent when it serves and leaves signals to us.
+
+    `on_stop` is called before it drains: what never ends by itself must be told to.
+    """
+
+    def __init__(self, config: uvicorn.Config, on_stop: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_stop = on_stop
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._on_stop()
+        await super().shutdown(sockets)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -61,7 +73,7 @@ async def serve(orders: Orders) -> None:
         gc.freeze()
         gc.set_threshold(10_000, 20, 20)
         listening = socket.socket(fileno=orders.socket_fd)
-        await _Server(config).serve(sockets=[listening])
+        await _Server(config, services.watching.close).serve(sockets=[listening])
 
 
 async def _end_with_parent() -> None:

@@ -4,8 +4,7 @@ look up → choose the account → prepare (pure) → idempotency → gate.perfo
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -18,16 +17,22 @@ from broker.domain import Account, Connection, Resolved
 from broker.errors import Field, Problem
 from broker.gate.idempotency import Idempotency, Replay
 from broker.gate.perform import KEPT_REFUSALS, Gate
-from broker.gate.types import CallRecord, CallRequest, Performed
+from broker.gate.types import CallRequest, Performed, Reload
 from broker.identity.authenticate import Asked, Authenticator
 from broker.identity.tokens import ParsedToken
 from broker.ids import new_id
-from broker.logs import CallLine, log_call
+from broker.logs import log_call
 from broker.tools.choose import choose_account
+from broker.tools.codemode.asked import Job
+from broker.tools.codemode.offered import is_search, without_account
+from broker.tools.codemode.programs import Programs
+from broker.tools.connect_url import ConnectUrl, add_connect_url
 from broker.tools.hints import Hints
+from broker.tools.lines import call_line
+from broker.tools.replay import replayed, stored
 from broker.tools.request import ExecuteRequest
 from broker.tools.results import Result, writes_first
-from connectors.base import Permissions, Prepared
+from connectors.base import Permissions, Prepared, Tool
 from connectors.errors import (
     EgressRefused,
     InvalidInput,
@@ -35,8 +40,10 @@ from connectors.errors import (
     SpecError,
     UnknownOperation,
 )
+from connectors.frozen import quick
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class _Chosen:
     """Everything decided about a call before the gate: what will be sent, as whom, through which connection."""
@@ -62,7 +69,11 @@ class ToolRunner:
         trail: AuditTrail,
         hints: Hints,
         clock: Clock,
+        connect_url: ConnectUrl | None = None,
+        programs: Programs | None = None,
     ) -> None:
+        self._programs = programs
+        self._connect_url = connect_url
         self._authenticator = authenticator
         self._views = views
         self._gate = gate
@@ -75,14 +86,15 @@ class ToolRunner:
         """Runs one tool. Raises Problem for every refusal; an upstream's own error is a Result with `is_error`."""
         execution_id = new_id()
         now = self._clock.now()
-        # A replay shows a result without an admission, and a dry run has none: those start from a look-up of now.
-        admitted = request.idempotency_key is None and not request.dry_run
+        # A replay shows a result without an admission, and so does a search; a dry run has none: those start from a
+        # look-up of now. A program that makes no call looks up again before it answers (codemode).
+        admitted = request.idempotency_key is None and not request.dry_run and not is_search(request.tool_name)
         recent = self._authenticator.recent(token, asked, now) if admitted else None
         if recent is not None:
             try:
                 return await self._execute(token, asked, request, recent, execution_id, recent=True)
             except Problem as problem:
-                if problem.sent is True or problem.sent == "unknown" or problem.code in KEPT_REFUSALS:
+                if problem.recorded or problem.sent not in (None, False) or problem.code in KEPT_REFUSALS:
                     problem.execution_id = problem.execution_id or str(execution_id)
                     raise
                 # Refused from what may be a second old: said only if it is still so.
@@ -91,6 +103,7 @@ class ToolRunner:
             return await self._execute(token, asked, request, resolved, execution_id, recent=False)
         except Problem as problem:
             problem.execution_id = problem.execution_id or str(execution_id)
+            add_connect_url(problem, self._connect_url, resolved.caller.tenant_name, request.connection)
             # A call that was admitted has its outcome in the audit instead.
             if not problem.recorded and problem.sent in (None, False) and resolved.caller.identity is not None:
                 await self._record(resolved, request, execution_id, problem)
@@ -110,12 +123,22 @@ class ToolRunner:
         if resolved.caller.identity is None:
             told = "is required with an agent key or an operator key"
             raise Problem("invalid_input", f"identifier: {told}", fields=[Field("identifier", told)])
-        chosen = await self._choose(request, resolved)
 
         async def reload() -> Resolved:
             return await self._authenticator.resolve(token, asked, self._clock.now())
 
-        call = replace(self._call_request(request, chosen, execution_id, reload), recent=recent)
+        connection, view = await self._locate(request, resolved)
+        tool = self._tool(request, view, resolved, connection)
+        if tool.kind != "call" and self._programs is not None:
+            deadline = resolved.caller.now + timedelta(seconds=request.deadline_seconds)
+            result = await self._programs.run(
+                Job(request, resolved, connection, view, tool, execution_id, deadline, reload, recent)
+            )
+            if any(c.status == 403 for c in result.calls):
+                self._authenticator.forget(token, asked)
+            return result
+        chosen = await self._choose(request, resolved, connection, view)
+        call = self._call_request(request, chosen, execution_id, reload, recent=recent)
         if request.dry_run:
             return self._dry_run(chosen, call, execution_id)
         if request.idempotency_key is None:
@@ -125,8 +148,8 @@ class ToolRunner:
             return result
         return await self._once(request, call, chosen)
 
-    async def _choose(self, request: ExecuteRequest, resolved: Resolved) -> _Chosen:
-        """From names to things. Raises Problem."""
+    async def _locate(self, request: ExecuteRequest, resolved: Resolved) -> tuple[Connection, View]:
+        """The tool's connection. Raises Problem."""
         name = request.connection
         if request.connection_name not in (None, name):
             told = f"must be {name!r}, the connection of the tool, or left out"
@@ -137,7 +160,13 @@ class ToolRunner:
         if connection.status != "active":
             raise Problem("forbidden", f"connection {name} is {connection.status}")
         tenant_id = resolved.caller.tenant_id
-        view = self._views.peek_connection(connection) or await self._views.connection(tenant_id, connection)
+        return connection, self._views.peek_connection(connection) or await self._views.connection(
+            tenant_id, connection
+        )
+
+    async def _choose(self, request: ExecuteRequest, resolved: Resolved, connection: Connection, view: View) -> _Chosen:
+        """What one call will be, and as whom. Raises Problem."""
+        tenant_id = resolved.caller.tenant_id
         prepared = self._prepare(request, view, resolved, connection)
         account = choose_account(
             connection,
@@ -148,17 +177,26 @@ class ToolRunner:
         permissions = self._views.peek_permissions(account) or await self._views.permissions(tenant_id, account)
         return _Chosen(resolved, connection, view, account, permissions, prepared)
 
-    def _prepare(self, request: ExecuteRequest, view: View, resolved: Resolved, connection: Connection) -> Prepared:
+    def _tool(self, request: ExecuteRequest, view: View, resolved: Resolved, connection: Connection) -> Tool:
+        """The tool, if it still is what the caller believes. Raises Problem."""
         tool = view.tool(request.tool_name)
         if tool is None:
             raise self._hints.unknown_tool(request.tool_name, view, resolved, connection)
-        if request.expected_schema_hash not in (None, tool.schema_hash):
+        if tool.held is not None:
+            raise Problem("schema_changed", f"{request.tool_name}: {tool.held}", fix="admin")
+        expected = request.expected_schema_hash
+        if expected not in (None, tool.schema_hash) and (
+            tool.kind == "call" or expected != without_account(tool).schema_hash
+        ):
             raise Problem(
                 "schema_changed",
                 f"{request.tool_name} has changed since its schema was read",
                 hint="list the tools again and build the call from the new schema",
                 extra={"schema_hash": tool.schema_hash},
             )
+        return tool
+
+    def _prepare(self, request: ExecuteRequest, view: View, resolved: Resolved, connection: Connection) -> Prepared:
         try:
             return view.connector.prepare(view, request.tool_name, request.tool_input)
         except UnknownOperation as error:
@@ -178,7 +216,9 @@ class ToolRunner:
         request: ExecuteRequest,
         chosen: _Chosen,
         execution_id: UUID,
-        reload: Callable[[], Awaitable[Resolved]],
+        reload: Reload,
+        *,
+        recent: bool,
     ) -> CallRequest:
         config = chosen.view.config
         return CallRequest(
@@ -196,16 +236,12 @@ class ToolRunner:
             max_wait_seconds=request.max_wait_seconds,
             reserve=int((config.get("budget") or {}).get("reserve", 0)),
             intent=request.intent,
+            recent=recent,
         )
 
     async def _perform(self, call: CallRequest, prepared: Prepared, execution_id: UUID) -> Result:
-        try:
-            performed = await self._gate.perform(call, prepared)
-        except Problem as problem:
-            # The gate has written this down: a refusal where nothing was admitted, else the call's outcome.
-            problem.recorded = problem.recorded or problem.sent is not None
-            raise
-        log_call(_line(call, prepared, performed))
+        performed = await self._gate.perform(call, prepared)
+        log_call(call_line(call, prepared, performed))
         return result_of(performed, prepared, execution_id)
 
     async def _once(self, request: ExecuteRequest, call: CallRequest, chosen: _Chosen) -> Result:
@@ -215,7 +251,7 @@ class ToolRunner:
         self._gate.authorize(call, chosen.prepared)
         claim = await self._idempotency.begin(call, chosen.prepared, request.idempotency_key)
         if isinstance(claim, Replay):
-            return _replayed(claim)
+            return replayed(claim)
         try:
             result = await self._perform(call, chosen.prepared, call.execution_id)
         except Problem as problem:
@@ -259,28 +295,6 @@ class ToolRunner:
         problem.recorded = True
 
 
-def _line(call: CallRequest, prepared: Prepared, performed: Performed) -> CallLine:
-    """The canonical log line of a call: templates and ids, never an argument."""
-    caller, answer, times = call.resolved.caller, performed.answer, performed.timings
-    return CallLine(
-        tenant=caller.tenant_name,
-        identity=None if caller.identity is None else caller.identity.identifier,
-        actor=caller.actor,
-        tool=call.tool_name,
-        operation=prepared.operation.ref,
-        outcome="upstream_error" if answer.is_error else "ok",
-        status=answer.status,
-        execution_id=call.execution_id,
-        n=call.n,
-        ms=times.wait_ms + times.admit_ms + times.upstream_ms + times.settle_ms,
-        db_ms=times.admit_ms + times.settle_ms,
-        upstream_ms=times.upstream_ms,
-        wait_ms=times.wait_ms,
-        request_bytes=answer.request_bytes,
-        response_bytes=answer.response_bytes,
-    )
-
-
 def result_of(performed: Performed, prepared: Prepared, execution_id: UUID) -> Result:
     """A performed call as a Result. The upstream's own error answer is `is_error`, with what it said beside it."""
     answer = performed.answer
@@ -299,33 +313,4 @@ def result_of(performed: Performed, prepared: Prepared, execution_id: UUID) -> R
         error=error,
         warnings=prepared.warnings,
         media_type=answer.media_type,
-    )
-
-
-def stored(result: Result) -> dict[str, Any]:
-    """The parts of a Result worth keeping for a replay."""
-    return {
-        "execution_id": str(result.execution_id),
-        "is_error": result.is_error,
-        "data": result.data,
-        "error": result.error,
-        "warnings": list(result.warnings),
-        "calls": [[c.n, c.method, c.path, c.status, c.effect, c.sent] for c in result.calls],
-    }
-
-
-def _replayed(claim: Replay) -> Result:
-    kept = claim.result
-    warnings = list(kept["warnings"])
-    if not claim.kept:
-        warnings.append("the first answer was too large to be kept: it was done, but its data is not repeated")
-    return Result(
-        execution_id=UUID(kept["execution_id"]),
-        is_error=kept["is_error"],
-        data=kept["data"],
-        error=kept["error"],
-        warnings=tuple(warnings),
-        calls=tuple(CallRecord(*c) for c in kept["calls"]),
-        truncated=not claim.kept,
-        replayed=True,
     )

@@ -39,11 +39,11 @@ class Hints:
         )
 
     def unknown_operation(
-        self, error: UnknownOperation, view: View, resolved: Resolved, connection: Connection
+        self, error: UnknownOperation, view: View, resolved: Resolved, connection: Connection, *, tool: str = "call"
     ) -> Problem:
-        """`unknown_operation`, with operations of the pinned description that some grant covers."""
+        """`unknown_operation`, with operations of the pinned description that some grant covers for this tool."""
         now = resolved.caller.now
-        tool_name = f"{connection.name}_call"
+        tool_name = f"{connection.name}_{tool}"
 
         def allow(operation: Operation) -> bool:
             return reach_of_tool(resolved, connection, None, tool_name, operation, now) is not None

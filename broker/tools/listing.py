@@ -17,6 +17,8 @@ from broker.identity.authenticate import Asked, Authenticator
 from broker.identity.tokens import ParsedToken
 from broker.policy.reach import Reach, reach_of_tool
 from broker.tools.choose import choose_account
+from broker.tools.codemode.offered import annotations, offered
+from broker.tools.connect_url import ConnectUrl, add_connect_url
 from broker.tools.hints import Hints
 from connectors.base import Permissions, Tool
 
@@ -39,7 +41,9 @@ class Listing:
         authenticator: Authenticator,
         views: Views,
         clock: Clock,
+        connect_url: ConnectUrl | None = None,
     ) -> None:
+        self._connect_url = connect_url
         self._authenticator = authenticator
         self._hints = Hints(authenticator)
         self._views = views
@@ -85,6 +89,7 @@ class Listing:
             )
         except Problem as problem:
             if problem.code != "ambiguous_account":
+                add_connect_url(problem, self._connect_url, resolved.caller.tenant_name, connection.name)
                 return [_unavailable(connection, problem)]
             note = [_unavailable(connection, problem)]
         else:
@@ -112,6 +117,12 @@ def _tools(
         reach = reach_of_tool(resolved, connection, account, tool.name, tool.operation, now)
         if reach is None:
             continue
+        if tool.held is not None:
+            entries.append(_unavailable(connection, Problem("schema_changed", tool.held, fix="admin"), tool.name))
+            continue
+        if tool.kind != "call":
+            entries.append(_entry(connection, account, offered(tool, view, account, permissions), reach))
+            continue
         if tool.operation is not None and view.config.get("permission_check") != "advise":
             missing = view.connector.lacks(tool.operation, permissions)
             if missing is not None:
@@ -128,25 +139,21 @@ def _entry(connection: Connection, account: Account | None, tool: Tool, reach: R
         "name": tool.name,
         "connection_name": connection.name,
         "connected_account_id": None if account is None else str(account.id),
-        "effect": tool.effect if tool.operation is not None else reach.access,
+        "effect": tool.effect if tool.operation is not None or tool.kind == "search" else reach.access,
         "schema_hash": tool.schema_hash,
         "definition": {
             "name": tool.name,
-            "description": tool.description if tool.operation is not None else f"{tool.description} {reach.sentence}",
+            "description": f"{tool.description} {reach.sentence}" if _varies(tool) else tool.description,
             "input_schema": tool.input_schema,
-            "annotations": dict(tool.annotations) if tool.operation is not None else _annotations(tool, reach),
+            "annotations": annotations(tool, reach) if _varies(tool) else dict(tool.annotations),
         },
     }
     return _Entry(tool.name, shown, None)
 
 
-def _annotations(tool: Tool, reach: Reach) -> dict[str, Any]:
-    """MCP tool annotations, as true for this identity: a reader's `call` tool is read-only."""
-    return {
-        **tool.annotations,
-        "readOnlyHint": reach.access == "read",
-        "destructiveHint": reach.access == "destructive",
-    }
+def _varies(tool: Tool) -> bool:
+    """Whether what the tool does depends on who uses it."""
+    return tool.operation is None and tool.kind != "search"
 
 
 def _unavailable(connection: Connection, problem: Problem, name: str | None = None) -> _Entry:
@@ -156,6 +163,8 @@ def _unavailable(connection: Connection, problem: Problem, name: str | None = No
         "hint": problem.hint or problem.detail,
         "fix": problem.fix,
     }
+    if "connect_url" in problem.extra:
+        shown["connect_url"] = problem.extra["connect_url"]
     if name is not None:
         shown["name"] = name
     return _Entry(name or f"{connection.name}_", None, shown)

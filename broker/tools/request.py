@@ -8,10 +8,12 @@ from uuid import UUID
 
 from broker.domain import CONNECTION_NAME
 from broker.errors import invalid
+from connectors.frozen import quick
 
 TOOL_NAME = re.compile(r"[A-Za-z0-9_-]{1,60}\Z")
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class ExecuteRequest:
     """One `execute_tool`. Seconds are bounded by the endpoint; `tool_input` is any object within the size limit."""

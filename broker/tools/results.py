@@ -13,11 +13,14 @@ from uuid import UUID
 import orjson
 
 from broker.gate.types import BudgetView, CallRecord
+from broker.tools.passed import blocks, is_passed
+from connectors.frozen import quick
 
 CONTENT_TEXT_LIMIT = 200_000
 """Characters of one MCP text block; more is cut with a note, for it goes straight into a model's context."""
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Result:
     """What `execute_tool` answers. `error` is set exactly when `is_error` is."""
@@ -58,6 +61,8 @@ class Result:
     def _content(self) -> tuple[list[dict[str, Any]], bool]:
         """MCP content blocks (2025-06-18 and later): one text block, or an image block for binary images. And whether
         the text was cut."""
+        if is_passed(self.media_type, self.data):
+            return blocks(self.data, CONTENT_TEXT_LIMIT)
         binary = self.data.get("$binary") if isinstance(self.data, dict) else None
         if isinstance(binary, Mapping) and str(binary.get("media_type", "")).startswith("image/"):
             return [{"type": "image", "data": binary["base64"], "mimeType": binary["media_type"]}], False

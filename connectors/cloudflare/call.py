@@ -22,6 +22,7 @@ from connectors.openapi.index import SpecIndex
 from connectors.openapi.model import ABSENT, Absent, OperationDetails, OperationRow
 from connectors.openapi.request import Built, build
 from connectors.openapi.template import parse
+from connectors.openapi.validate import is_structured
 
 FIELDS: Final = ("operation", "path_params", "query", "body", "account_id", "content_type", "headers")
 MAX_WARNING: Final = 300
@@ -106,7 +107,7 @@ def prepare_row(
         query=built.query,
         headers=built.headers,
         body=built.body,
-        resources=request_resources(row.path, built.path, query, plain),
+        resources=request_resources(row.path, built.path, query, plain, unread=_unread(details, built, plain)),
         meters=(REST,),
         warnings=warnings + _as_warnings(built),
         summary=summarise(row.ref, path_params, query, plain, len(built.body or b"")),
@@ -226,6 +227,15 @@ def _placed(template: str) -> list[tuple[str, str]]:
         for before, part in pairwise(parts)
         if part.startswith("{") and part.endswith("}") and not before.startswith("{")
     ]
+
+
+def _unread(details: OperationDetails, built: Built, body: Json) -> bool:
+    """Whether the body is text or bytes although the operation reads fields, whatever its media type says."""
+    if not (isinstance(body, str) or (isinstance(body, dict) and body.keys() == {"$binary"})):
+        return False
+    sent = built.media_type or ""
+    stored = (sent, f"{sent.split('/')[0]}/*", "*/*")
+    return not any(media in stored for media in details.bodies if not is_structured(media))
 
 
 def _as_warnings(built: Built) -> tuple[str, ...]:

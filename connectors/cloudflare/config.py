@@ -22,6 +22,8 @@ SPEC_SOURCE: Final = "https://raw.githubusercontent.com/cloudflare/api-schemas/m
 
 MAX_TOOLS: Final = 200
 MAX_RESERVE: Final = 600
+RESULT_CHARS: Final = (1_000, 24_000, 200_000)
+"""Of a program's result before it is summarised: at least, usually, at most."""
 MAX_PERMISSIONS: Final = 300
 
 _SPEC_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -114,7 +116,8 @@ def check_config(config: Mapping[str, Json]) -> dict[str, Json]:
         InvalidConfig: names every unknown field (with the nearest known one) and every wrong value.
     """
     problems: list[FieldProblem] = []
-    _known(config, ("base_url", "spec", "tools", "permission_check", "body_check", "budget"), "", problems)
+    known = ("base_url", "spec", "tools", "permission_check", "body_check", "budget", "result_chars")
+    _known(config, known, "", problems)
     checked: dict[str, Json] = {
         "base_url": _base_url(config.get("base_url", BASE_URL), problems),
         "spec": _spec(config.get("spec", {}), problems),
@@ -122,6 +125,7 @@ def check_config(config: Mapping[str, Json]) -> dict[str, Json]:
         "permission_check": _choice(config, "permission_check", "", problems),
         "body_check": _choice(config, "body_check", "", problems),
         "budget": _budget(config.get("budget", {}), problems),
+        "result_chars": _result_chars(config.get("result_chars", RESULT_CHARS[1]), problems),
     }
     if problems:
         raise InvalidConfig(problems[:20])
@@ -254,6 +258,14 @@ def _choice(config: Mapping[str, Json], name: str, prefix: str, problems: list[F
     if value not in choices:
         problems.append(FieldProblem(prefix + name, f"must be one of {', '.join(choices)}"))
     return str(value)
+
+
+def _result_chars(value: Json, problems: list[FieldProblem]) -> int:
+    least, usual, most = RESULT_CHARS
+    if type(value) is int and least <= value <= most:
+        return value
+    problems.append(FieldProblem("result_chars", f"must be a whole number from {least:,} to {most:,}"))
+    return usual
 
 
 def _budget(value: Json, problems: list[FieldProblem]) -> dict[str, Json]:

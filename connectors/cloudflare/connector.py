@@ -22,12 +22,14 @@ from connectors.base import (
     UpstreamIdentity,
 )
 from connectors.cloudflare import config as settings
-from connectors.cloudflare import explain, graphql, permissions, tools
+from connectors.cloudflare import explain, graphql, permissions, programs, tools
 from connectors.cloudflare import verify as verification
 from connectors.cloudflare.answer import MAX_ANSWER, read_answer
 from connectors.cloudflare.call import base_of, index_of, prepare_call, prepare_row
-from connectors.cloudflare.operations import GRAPHQL, REST, operation_of
+from connectors.cloudflare.concrete import prepare_request
+from connectors.cloudflare.operations import GRAPHQL, REST, operation_of, path_resources
 from connectors.errors import FieldProblem, InvalidInput
+from connectors.openapi.index import SpecIndex
 from connectors.openapi.model import OperationRow
 from connectors.openapi.schema import split_input
 from vault.secret import Secret
@@ -39,6 +41,7 @@ CONFIG_HELP: Final[Mapping[str, str]] = {
     "spec": "{source, pin?}: Cloudflare's published description, or a file in the operator's spec folder",
     "tools": "operation ids that get a typed tool each, beside NAME_call",
     "permission_check": "refuse (default): what the token can't do is not sent; advise: it is, and learned",
+    "result_chars": "how long a program's result may be before it is summarised: 1,000-200,000, default 24,000",
     "body_check": "advise (default): a body unlike the description is a warning; strict: it is refused",
     "budget": "{reserve?: 0-600 requests kept for people's own dashboard use, key?: user, token or account}",
 }
@@ -89,6 +92,24 @@ class CloudflareConnector:
             raise InvalidInput([FieldProblem("tool_name", "is not a tool of this connection")])
         path_params, query, body = split_input(index_of(connection).details(row), tool_input)
         return prepare_row(connection, row, path_params=path_params, query=query, body=body)
+
+    def prepare_request(self, connection: ConnectionView, given: Mapping[str, Json]) -> Prepared:
+        return prepare_request(connection, given)
+
+    def operations(self, spec: SpecIndex) -> Sequence[Operation]:
+        return [operation_of(row) for row in spec.rows]
+
+    def names(self, operation: Operation) -> tuple[frozenset[str], frozenset[str]]:
+        found = path_resources(operation.path, operation.path)
+        always = frozenset(kind for kind in ("accounts", "zones") if getattr(found, kind))
+        # Listing and creating zones: their account stands in the query or the body (resources.request_resources).
+        return always, always | {"accounts"} if operation.path == "/zones" else always
+
+    def reachable_accounts(self, permissions_: Permissions) -> tuple[str, ...] | None:
+        return programs.reachable(permissions_, "accounts")
+
+    def reachable_zones(self, permissions_: Permissions) -> tuple[str, ...] | None:
+        return programs.reachable(permissions_, "zones")
 
     def operation(self, connection: ConnectionView, ref: str) -> Operation:
         if ref.strip() in graphql.REFS:

@@ -31,16 +31,24 @@ _ACCOUNT_KEYS: Final = frozenset(
 )
 
 
-def request_resources(template: str, path: str, query: Mapping[str, Json], body: Json) -> Resources:
-    """The accounts and zones of a request; `path` is the built one, without the API's prefix."""
+def request_resources(
+    template: str, path: str, query: Mapping[str, Json], body: Json, *, unread: bool = False
+) -> Resources:
+    """The accounts and zones of a request; `path` is the built one, without the API's prefix.
+
+    `unread`: the body goes out as bytes that are not looked into, where the upstream reads fields.
+    """
     named = path_resources(template, path)
+    if unread:
+        return Resources(unique([*named.accounts, EVERY]), unique([*named.zones, EVERY]))
     fields = body if isinstance(body, dict) else {}
     if template == "/zones":
         # Listing zones of an account, and creating one in it: here the field is what Cloudflare goes by.
         account = list(_ids(query.get("account.id"))) + list(_ids(fields.get("account")))
         return Resources(unique(account), named.zones)
-    zones = _named(_ZONE_KEYS, query, fields)
-    accounts = _named(_ACCOUNT_KEYS, query, fields)
+    items = [item for item in body if isinstance(item, dict)] if isinstance(body, list) else ()
+    zones = _named(_ZONE_KEYS, query, fields, *items)
+    accounts = _named(_ACCOUNT_KEYS, query, fields, *items)
     return Resources(_widen(named.accounts, accounts), _widen(named.zones, zones))
 
 
@@ -55,7 +63,8 @@ def _named(keys: frozenset[str], *sources: Mapping[str, Json]) -> list[str]:
     for source in sources:
         for key in keys.intersection(source):
             found.extend(_ids(source[key]))
-    return sorted(set(found))[:MAX_NAMED]
+    names = sorted(set(found))
+    return names if len(names) <= MAX_NAMED else [*names[:MAX_NAMED], EVERY]
 
 
 def _ids(value: Json) -> Iterator[str]:
@@ -68,6 +77,8 @@ def _ids(value: Json) -> Iterator[str]:
         identifier = value.get("id")
         if isinstance(identifier, str):
             yield identifier[:64]
+        elif "$file" in value or "$binary" in value:
+            yield EVERY  # a part of a multipart body whose text is not looked into
     elif isinstance(value, list):
         for item in value[:MAX_NAMED]:
             if isinstance(item, (str, dict)):

@@ -1,5 +1,6 @@
-"""The tools of a Cloudflare connection: `NAME_call`, and a typed tool per operation listed in
-`config.tools`.
+"""The tools of a Cloudflare connection: `NAME_search` and `NAME_execute` (programs.py), `NAME_call`, and a typed
+tool per
+operation listed in `config.tools`.
 """
 
 import hashlib
@@ -12,6 +13,7 @@ from weakref import WeakKeyDictionary
 from connectors.base import ConnectionView, Json, Tool
 from connectors.cloudflare.call import index_of
 from connectors.cloudflare.operations import operation_of
+from connectors.cloudflare.programs import execute_tool, search_tool
 from connectors.errors import UnknownOperation
 from connectors.openapi.index import SpecIndex
 from connectors.openapi.model import OperationRow
@@ -82,8 +84,10 @@ _typed: WeakKeyDictionary[SpecIndex, dict[tuple[str, tuple[str, ...]], _Typed]] 
 
 
 def tools(connection: ConnectionView) -> Sequence[Tool]:
-    """Every tool: the call tool first, then the typed ones in the configuration's order."""
+    """Every tool: the call tool first, those for programs, then the typed ones in the configuration's order."""
     found = [_call_tool(connection.name)]
+    if connection.spec is not None:
+        found += [search_tool(connection.name), execute_tool(connection.name, several_accounts=True)]
     found.extend(_typed_tool(connection, name, row) for name, row in typed_rows(connection).items())
     return found
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from connectors.errors import FieldProblem, InvalidInput
+from connectors.frozen import quick
 from connectors.openapi.body import choose, encode_body
 from connectors.openapi.bounds import MAX_PROBLEMS, MAX_REQUEST_BODY
 from connectors.openapi.model import ABSENT, Absent, Json, OperationDetails
@@ -11,6 +12,7 @@ from connectors.openapi.template import TemplateError
 from connectors.openapi.validate import SAFE_HEADERS, check_body, check_headers, check_path, check_query
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Built:
     """A request without origin or credential.

@@ -63,9 +63,17 @@ def test_every_operation_has_a_summary_and_documents_its_failures() -> None:
             assert {"401", "403", "500", "503"} <= set(operation["responses"]), f"{method} {path}"  # type: ignore[call-overload]
 
 
-NOUNS = "account|audit|connection|grant|identity|key|session|tenant"
+NOUNS = "account|audit|client|connection|grant|identity|key|session|tenant|program"
 ACTION = re.compile(rf"(?:{NOUNS})\.[a-z_]*[a-z]")
-WRITERS = ("broker/accounts/", "broker/audit/", "broker/identity/", "broker/jobs/", "broker/policy/", "broker/server/")
+WRITERS = (
+    "broker/accounts/",
+    "broker/audit/",
+    "broker/identity/",
+    "broker/jobs/",
+    "broker/policy/",
+    "broker/server/",
+    "broker/tools/codemode/",
+)
 
 
 def actions() -> set[str]:

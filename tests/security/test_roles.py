@@ -65,6 +65,10 @@ TABLE: dict[tuple[str, str], tuple[set[str], Ask]] = {
     ),
     ("GET", "/v1/connections"): (ADMINS, lambda w: ("/v1/connections", None)),
     ("GET", "/v1/connections/{name}"): (ADMINS, lambda w: ("/v1/connections/cloudflare", None)),
+    ("GET", "/v1/connections/{name}/definitions"): (
+        ADMINS,
+        lambda w: (f"/v1/connections/{w.fresh()}/definitions", None),
+    ),
     ("PATCH", "/v1/connections/{name}"): (ADMINS, lambda w: (f"/v1/connections/{w.fresh()}", {"config": {}})),
     ("DELETE", "/v1/connections/{name}"): (ADMINS, lambda w: (f"/v1/connections/{w.fresh()}", None)),
     ("POST", "/v1/connections/{name}:refresh"): (ADMINS, lambda w: (f"/v1/connections/{w.fresh()}:refresh", None)),
@@ -116,6 +120,23 @@ TABLE: dict[tuple[str, str], tuple[set[str], Ask]] = {
     ("POST", "/v1/sessions"): (USERS, lambda w: ("/v1/sessions", {"identifier": w.engineer.identifier})),
     ("GET", "/v1/sessions"): (USERS, lambda w: ("/v1/sessions", None)),
     ("DELETE", "/v1/sessions/{session_id}"): (USERS, lambda w: (f"/v1/sessions/{nowhere(w)}", None)),
+    ("POST", "/v1/connect_links"): (
+        USERS,
+        lambda w: (
+            "/v1/connect_links",
+            {"connection_name": "cloudflare", "identifier": w.engineer.identifier},
+        ),
+    ),
+    ("POST", "/v1/sign_in_links"): (ADMINS, lambda w: ("/v1/sign_in_links", {"identifier": w.fresh()})),
+    ("POST", "/v1/oauth_clients"): (
+        ADMINS,
+        lambda w: (
+            "/v1/oauth_clients",
+            {"client_id": w.fresh(), "name": "An editor", "redirect_uris": ["http://127.0.0.1/callback"]},
+        ),
+    ),
+    ("GET", "/v1/oauth_clients"): (ADMINS, lambda w: ("/v1/oauth_clients", None)),
+    ("DELETE", "/v1/oauth_clients/{client_id}"): (ADMINS, lambda w: (f"/v1/oauth_clients/{w.fresh()}", None)),
     ("GET", "/v1/tools/scoped"): (
         USERS,
         lambda w: (f"/v1/tools/scoped?identifier={w.engineer.identifier}", None),
@@ -133,6 +154,10 @@ TABLE: dict[tuple[str, str], tuple[set[str], Ask]] = {
     ),
     ("GET", "/v1/audit/events"): (READERS | {"agent", "session"}, lambda w: ("/v1/audit/events", None)),
     ("GET", "/v1/audit/export"): (READERS, lambda w: ("/v1/audit/export?format=native", None)),
+    ("GET", "/v1/executions/{execution_id}/code"): (
+        READERS,
+        lambda w: (f"/v1/executions/{w.execution}/code", None),
+    ),
     ("GET", "/v1/executions/{execution_id}"): (
         READERS | {"agent", "session"},
         lambda w: (f"/v1/executions/{w.execution}", None),

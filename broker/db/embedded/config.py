@@ -16,13 +16,14 @@ _COMMON: Mapping[str, str] = {
     "max_wal_size": "512MB",
     # Under load several calls' commits share one flush; with fewer than 4 transactions open nobody waits. Durability is
     # the same: a commit is answered when its flush is done.
-    "commit_delay": "200",
+    "commit_delay": "600",
     "commit_siblings": "4",
     "jit": "off",
     "TimeZone": "UTC",
     "log_timezone": "UTC",
     "lc_messages": "C",
     "track_functions": "none",
+    "update_process_title": "off",  # twice a statement, for the eyes of ps alone
     "idle_in_transaction_session_timeout": "60s",
     "restart_after_crash": "on",
     # Statements may hold personal data: none is logged, nor parameter, nor DETAIL. Errors go to the client.

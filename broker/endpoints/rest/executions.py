@@ -88,3 +88,39 @@ async def read(
     if parsed is None:
         raise Problem("not_found", "there is no such execution of yours")
     return await services.executions.read(caller, parsed)
+
+
+class ProgramText(BaseModel):
+    """The program of a Code Mode execution, for review. `code_digest` is the SHA-256 of `code`, in hex."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "execution_id": "01938a1e-7c1b-7e0a-9c55-3f0f5f0a9b11",
+                "at": "2026-11-21T09:00:00.123456Z",
+                "code_digest": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+                "code": 'async () => (await cloudflare.request({path: "/zones"})).result.length',
+            }
+        }
+    )
+
+    execution_id: str
+    at: datetime
+    code_digest: str
+    code: str
+
+
+@router.get(
+    "/v1/executions/{execution_id}/code",
+    response_model=ProgramText,
+    responses=documented(),
+    summary="Which program ran?",
+    description="For admins and auditors. Programs are kept sealed for as long as the audit; reading one is noted.",
+)
+async def code(
+    execution_id: Annotated[str, Path(min_length=1, max_length=36)], caller: CallerDep, services: ServicesDep
+) -> dict[str, Any]:
+    parsed = parse_id(execution_id)
+    if parsed is None:
+        raise Problem("not_found", "there is no program of such an execution")
+    return await services.programs.code(caller, parsed)

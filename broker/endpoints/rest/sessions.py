@@ -39,6 +39,7 @@ class MadeSession(BaseModel):
     id: str
     token: str
     expires_at: datetime
+    ttl_seconds: int = Field(description="How long it lives from now: a client needs no right clock to renew in time.")
     mcp_url: str
     identifier: str
     connections: list[str] | None
@@ -52,6 +53,7 @@ class SessionOut(BaseModel):
     identifier: str
     connections: list[str] | None
     access: str | None
+    audience: str | None = Field(None, description="The one MCP endpoint it is good at; null: everywhere.")
     client: str | None
     minted_by: str | None
     created_at: datetime
@@ -67,13 +69,14 @@ class SessionOut(BaseModel):
 )
 async def create_session(body: NewSession, caller: CallerDep, services: ServicesDep) -> Any:
     """Mints a short-lived token for one identity: hand it to an agent."""
-    return await services.sessions.create(
+    made = await services.sessions.create(
         caller,
         identifier=body.identifier,
         connections=body.connections,
         access=body.access,
         ttl_seconds=body.ttl_seconds,
     )
+    return {**made, "ttl_seconds": int((made["expires_at"] - caller.now).total_seconds())}
 
 
 @router.get("/v1/sessions", response_model=PageOf[SessionOut], responses=documented())

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from broker.services import Services
 
 EXECUTE_PATH = "/v1/tools/execute"
+WATCH_SECONDS = 0.1
+"""How long after its request was read a call begins to look whether its client is still there."""
 MAX_WRONG = 100
 """Findings that are worth spelling out: a body may hold a million of them, and each costs time."""
 
@@ -107,13 +109,60 @@ def parse_execute(raw: bytes, default_deadline: float) -> ExecuteRequest:
 _FIELDS = [f.alias or name for name, f in ExecuteBody.model_fields.items()]
 
 
-async def _cancel_when_gone(receive: Receive, task: "asyncio.Task[Any]") -> None:
-    """Cancels `task` when the client hangs up."""
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            task.cancel("client disconnected")
-            return
+class _Client:
+    """Whoever waits for the answer of the current task: once they hang up, the task is cancelled.
+
+    Most calls are over before it is worth looking, so the looking begins after `WATCH_SECONDS`.
+    """
+
+    __slots__ = ("_receive", "_task", "_timer", "_watch", "gone")
+
+    def __init__(self, receive: Receive) -> None:
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("a call runs inside a task")
+        self._task: asyncio.Task[Any] = task
+        self._receive = receive
+        self._watch: asyncio.Task[None] | None = None
+        self._timer = task.get_loop().call_later(WATCH_SECONDS, self._begin)
+        self.gone = False
+
+    def stop(self) -> None:
+        """Looks no more. Nothing is cancelled after this."""
+        self._timer.cancel()
+        if self._watch is not None:
+            self._watch.cancel()
+
+    def caught(self) -> bool:
+        """Whether a CancelledError that arrived was for this alone, and not the server's as well."""
+        return self.gone and self._task.uncancel() == 0
+
+    def _begin(self) -> None:
+        self._watch = asyncio.ensure_future(self._look())
+
+    async def _look(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self.gone = True
+        self._task.cancel("client disconnected")
+
+
+class _Json:
+    """A whole answer of JSON that nobody keeps."""
+
+    __slots__ = ("_body",)
+
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+
+    async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
+        headers = [
+            (b"cache-control", b"no-store"),
+            (b"content-length", b"%d" % len(self._body)),
+            (b"content-type", b"application/json"),
+        ]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": self._body})
 
 
 class HotRoute:
@@ -134,7 +183,7 @@ class HotRoute:
         else:
             await self._app(scope, receive, send)
 
-    async def _execute(self, request: Request) -> Response:
+    async def _execute(self, request: Request) -> Application:
         services = self._services
         try:
             token = parse_bearer(request.headers.get("authorization"))
@@ -149,26 +198,22 @@ class HotRoute:
         except Problem as problem:
             return self._refused(problem)
 
-    async def _run(self, request: Request, token: ParsedToken) -> Response:
+    async def _run(self, request: Request, token: ParsedToken) -> Application:
         services = self._services
         wanted = parse_execute(await request.body(), services.settings.limits.call_seconds)
         asked = asked_of(request, connection=connection_of(wanted.tool_name), identifier=wanted.identifier)
         asked.run_id, asked.agent = wanted.run_id, wanted.agent
-        running = asyncio.ensure_future(services.tools.execute(token, asked, wanted))
-        watch = asyncio.ensure_future(_cancel_when_gone(request.receive, running))
+        client = _Client(request.receive)
         try:
-            result = await running
+            result = await services.tools.execute(token, asked, wanted)
         except asyncio.CancelledError:
-            here = asyncio.current_task()
-            if here is not None and here.cancelling():
-                running.cancel()
-                raise
-            # The client is gone: nobody reads this, but the server wants an answer to drop.
-            return Response(status_code=499)
+            if client.caught():
+                return Response(status_code=499)  # nobody reads this, but the server wants an answer to drop
+            raise
         finally:
-            watch.cancel()
+            client.stop()
         body = result.encode(as_content=wanted.as_content, connection_name=wanted.connection)
-        return Response(body, media_type="application/json", headers={"Cache-Control": "no-store"})
+        return _Json(body)
 
     def _refused(self, problem: Problem) -> Response:
         if problem.kind.status == 401:

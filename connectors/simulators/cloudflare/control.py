@@ -4,8 +4,9 @@ Guarded by `X-Sim-Control: <token>`. JSON in and out: `GET counters`, `GET
 journal?since=&principal=&method=&contains=&limit=`, `GET arrivals?principal=&meter=`, `GET
 max_in_window?principal=&seconds=&meter=`, `GET credentials`, `POST reset {what: [journal|limits|faults]}`,
 `POST limits {limit?, window?, block?, graphql_limit?}`, `POST spend {principal, count}`, `GET|POST|DELETE
-faults` (`{match?, kind, times?, params?}`; `?id=` removes one), `POST users {email}`, `POST tokens
-{user|account, …}`, `PATCH tokens {id, status?}`, `DELETE tokens?id=`.
+faults` (`{match?, kind, times?, params?}`; `?id=` removes one), `POST users {email}`, `POST accounts
+{name, members?, buckets?}`, `POST zones {name, account, records?}`, `POST tokens {user|account, …}`, `PATCH tokens {id,
+status?}`, `DELETE tokens?id=`.
 """
 
 import hmac
@@ -17,7 +18,7 @@ import orjson
 
 from connectors.simulators.cloudflare.answers import Answer
 from connectors.simulators.cloudflare.limiter import Limiter
-from connectors.simulators.cloudflare.load import add_token
+from connectors.simulators.cloudflare.load import add_account, add_token, add_zone
 from connectors.simulators.cloudflare.state import CloudflareState
 
 Query = dict[str, str]
@@ -43,6 +44,8 @@ class Control:
             ("POST", "faults"): self._add_fault,
             ("DELETE", "faults"): self._remove_faults,
             ("POST", "users"): self._add_user,
+            ("POST", "accounts"): self._add_account,
+            ("POST", "zones"): self._add_zone,
             ("POST", "tokens"): self._add_token,
             ("PATCH", "tokens"): self._change_token,
             ("DELETE", "tokens"): self._delete_token,
@@ -169,6 +172,14 @@ class Control:
             self._state.add_member(account, user)
         principal = self._state.principal_of(user, None)
         return {"id": user.id, "email": user.email, "global_key": user.global_key, "principal": principal}
+
+    def _add_account(self, _query: Query, body: Body) -> Any:
+        account = add_account(self._state, body)
+        return {"id": account.id, "name": account.name}
+
+    def _add_zone(self, _query: Query, body: Body) -> Any:
+        zone = add_zone(self._state, body)
+        return {"id": zone.id, "name": zone.name}
 
     def _add_token(self, _query: Query, body: Body) -> Any:
         token = add_token(self._state, body)

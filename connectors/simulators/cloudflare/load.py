@@ -18,7 +18,7 @@ from typing import Any
 from connectors.simulators.cloudflare.clock import parse_iso
 from connectors.simulators.cloudflare.handlers.accounts import ROLES
 from connectors.simulators.cloudflare.handlers.dns import put_record
-from connectors.simulators.cloudflare.model import ADMINISTRATOR, Account, Token, User
+from connectors.simulators.cloudflare.model import ADMINISTRATOR, Account, Token, User, Zone
 from connectors.simulators.cloudflare.state import CloudflareState
 
 
@@ -28,19 +28,31 @@ def load(described: Mapping[str, Any]) -> CloudflareState:
     for item in described.get("users", ()):
         state.add_user(item["email"], global_key=item.get("global_key"))
     for item in described.get("accounts", ()):
-        account = state.add_account(item["name"])
-        for member in item.get("members", ()):
-            one = {"email": member} if isinstance(member, str) else member
-            state.add_member(account, _user(state, one["email"]), ROLES[one.get("role", ADMINISTRATOR)])
-        for bucket in item.get("buckets", ()):
-            state.add_bucket(account, bucket)
+        add_account(state, item)
     for item in described.get("zones", ()):
-        zone = state.add_zone(_account(state, item["account"]), item["name"])
-        for record in item.get("records", ()):
-            put_record(state, zone, dict(record))
+        add_zone(state, item)
     for item in described.get("tokens", ()):
         add_token(state, item)
     return state
+
+
+def add_account(state: CloudflareState, item: Mapping[str, Any]) -> Account:
+    """One account as described. Raises ValueError or KeyError where it names what isn't there."""
+    account = state.add_account(item["name"])
+    for member in item.get("members", ()):
+        one = {"email": member} if isinstance(member, str) else member
+        state.add_member(account, _user(state, one["email"]), ROLES[one.get("role", ADMINISTRATOR)])
+    for bucket in item.get("buckets", ()):
+        state.add_bucket(account, bucket)
+    return account
+
+
+def add_zone(state: CloudflareState, item: Mapping[str, Any]) -> Zone:
+    """One zone as described, with its records. Raises ValueError or KeyError where it names what isn't there."""
+    zone = state.add_zone(_account(state, item["account"]), item["name"])
+    for record in item.get("records", ()):
+        put_record(state, zone, dict(record))
+    return zone
 
 
 def add_token(state: CloudflareState, item: Mapping[str, Any]) -> Token:

@@ -29,7 +29,8 @@ def test_connect_then_call(running_server: Stand, tenant: TenantKit, platform: C
     answer = shell.ok(*GET_ZONES, "query.name=example.com", "-i", "ada")
     assert [z["name"] for z in answer["data"]["result"]] == ["example.com"]
     assert running_server.simulator.journal(principal=token["principal"])[-1]["path"].endswith("/zones")
-    assert [t["name"] for t in shell.ok("tools", "-i", "ada")["tools"]] == ["cloudflare_call"]
+    listed = [t["name"] for t in shell.ok("tools", "-i", "ada")["tools"]]
+    assert listed == ["cloudflare_call", "cloudflare_execute", "cloudflare_search"]
 
     # Again: nothing is made twice.
     again = shell.ok(*connect_words(running_server, "ada"), text=token["value"])

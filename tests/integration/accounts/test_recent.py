@@ -1,11 +1,14 @@
 """A call may start from a look-up of the last second; what was taken or given since holds for the very next call."""
 
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 
+from broker.errors import Problem
 from broker.gate import revoke
 from broker.identity.tokens import parse
+from connectors.errors import UpstreamUnreachable
 from tests.integration.accounts.world import MARCO, PRIYA, World
 from tests.integration.identity.world import refused
 
@@ -86,6 +89,38 @@ async def test_a_refusal_is_recorded_once(world: World) -> None:
     )
     rows = await world.rows("select id from audit.events where tenant_id = :t and kind = 'refusal'")
     assert len(rows) == 1
+
+
+class _Unreachable:
+    """An upstream to which no connection can be made."""
+
+    async def send(self, **_: Any) -> Any:
+        raise UpstreamUnreachable("refused", sent=False)
+
+
+@pytest.mark.parametrize("recent", [True, False])
+async def test_a_call_that_never_left_is_one_call_and_no_refusal(
+    world: World, monkeypatch: pytest.MonkeyPatch, recent: bool
+) -> None:
+    token, _ = await _ready(world)
+    await world.settled()
+    before = {kind: await _count(world, kind) for kind in ("intent", "outcome", "refusal")}
+    monkeypatch.setattr(world.dispatch, "_http", _Unreachable())
+    if not recent:
+        monkeypatch.setattr(world.runner._authenticator, "recent", lambda *_: None)
+    with pytest.raises(Problem) as told:
+        await world.call(token, "GET /zones")
+    assert (told.value.code, told.value.sent) == ("upstream_unreachable", False)
+    after = {kind: await _count(world, kind) for kind in before}
+    assert after == {"intent": before["intent"] + 1, "outcome": before["outcome"] + 1, "refusal": before["refusal"]}
+    assert (await world.outcomes())[-1] == "not_sent"
+    (row,) = await world.rows("select count(*) n from broker.open_calls where tenant_id = :t")
+    assert row.n == 0
+
+
+async def _count(world: World, kind: str) -> int:
+    (row,) = await world.rows("select count(*) n from audit.events where tenant_id = :t and kind = :kind", kind=kind)
+    return int(row.n)
 
 
 def _record(world: World) -> dict[str, object]:

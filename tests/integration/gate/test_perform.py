@@ -5,8 +5,12 @@ from datetime import timedelta
 
 import pytest
 
+from broker.audit.rows import EventRow
+from broker.db import functions
 from broker.errors import Problem
 from broker.gate import revoke
+from broker.gate.admission import Settled, Settlement
+from broker.ids import new_id
 from connectors.base import Answer, Permit, Prepared
 from connectors.errors import EgressRefused, ResponseTooLarge, UpstreamTimeout, UpstreamUnreachable
 from tests.integration.gate.world import WRITE, Node, Upstream, World, answer, forever
@@ -167,6 +171,80 @@ async def test_a_client_that_goes_away_stops_the_call_and_it_is_settled_as_cance
     await node.dispatch.close()
     assert [e.outcome for e in await world.events("outcome")] == ["cancelled"]
     assert await world.open_calls() == 0
+
+
+@pytest.mark.parametrize("moment", ["before", "during", "after"])
+async def test_a_client_that_goes_away_while_its_call_is_settled_leaves_one_true_outcome(
+    world: World, node: Node, upstream: Upstream, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    principal = new_id().bytes * 2
+    priya = await world.person("priya", principal)
+    settle, held = node.admissions._settle, asyncio.Event()
+
+    async def slow(settlement: Settlement, row: EventRow) -> Settled:
+        if held.is_set():
+            return await settle(settlement, row)
+        held.set()
+        if moment == "before":
+            await forever()
+        settled = await settle(settlement, row)
+        if moment == "after":
+            await forever()
+        return settled
+
+    monkeypatch.setattr(node.admissions, "_settle", slow)
+    task = asyncio.create_task(node.gate.perform(await world.call(priya, upstream), upstream.prepared()))
+    await held.wait()
+    if moment == "after":
+        while await world.open_calls():
+            await asyncio.sleep(0.005)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await node.dispatch.close()
+    assert [e.outcome for e in await world.events("outcome")] == ["ok"]
+    assert await world.open_calls() == 0
+    assert await _used(world, principal) == 1
+
+
+async def _used(world: World, principal: bytes) -> int:
+    row = await world.db.pool.fetchrow(
+        functions.call("select * from broker.budget_reserve{v}($1, 'rest', 1200, 300, 1, 0, 60, $2, $2)"),
+        principal,
+        world.tenant_id,
+    )
+    return 1200 - 1 - int(row["remaining"])
+
+
+async def test_an_account_that_moved_to_another_principal_is_booked_there_at_once(
+    world: World, node: Node, upstream: Upstream
+) -> None:
+    before, after = new_id().bytes * 2, new_id().bytes * 2
+    priya = await world.person("priya", before)
+    for _ in range(2):  # the second starts from what the first was told
+        await node.gate.perform(await world.call(priya, upstream), upstream.prepared())
+    await world.execute("update broker.accounts set principal_key = :key", key=after)
+    for _ in range(3):
+        await node.gate.perform(await world.call(priya, upstream), upstream.prepared())
+    assert [await _used(world, key) for key in (before, after)] == [2, 3]
+    assert len(await world.events("intent")) == len(await world.events("outcome")) == 5
+
+
+async def test_a_remembered_principal_whose_budget_is_used_up_refuses_nobody_who_has_moved(
+    world: World, node: Node
+) -> None:
+    small = Upstream(2)
+    priya = await world.person("priya")
+    for _ in range(2):
+        await node.gate.perform(await world.call(priya, small), small.prepared())
+    with pytest.raises(Problem) as told:
+        await node.gate.perform(await world.call(priya, small), small.prepared())
+    assert told.value.code == "budget_exhausted"
+    mara = await world.person("mara")
+    for _ in range(2):
+        await node.gate.perform(await world.call(mara, small), small.prepared())
+    await world.execute("update broker.accounts set principal_key = :key", key=new_id().bytes * 2)
+    await node.gate.perform(await world.call(mara, small), small.prepared())
 
 
 async def test_a_connector_that_ignores_its_timeout_is_cut_off(world: World, node: Node, upstream: Upstream) -> None:

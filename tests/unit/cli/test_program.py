@@ -19,7 +19,8 @@ connections.create connections.list connections.show connections.update connecti
 connections.refresh connections.accept
 accounts.list accounts.show accounts.deposit accounts.revoke accounts.verify
 grants.create grants.list grants.delete keys.create keys.list keys.revoke
-sessions.create sessions.list sessions.revoke audit.list audit.export executions.show
+sessions.create sessions.list sessions.revoke sign-in-link connect-link
+clients.add clients.list clients.delete mcp.add mcp.token audit.list audit.export executions.show exec
 vault.status vault.rotate-kek vault.rotate-root
 """
 COMMANDS = _COMMANDS.split()

@@ -221,9 +221,10 @@ def test_tools_are_the_call_tool_and_one_per_listed_operation(
 ) -> None:
     view = connection(tools=["dns-create", "GET /zones", "gone", "call", "zones-get"])
     found = connector.tools(view)
-    assert [t.name for t in found[:3]] == ["cf_call", "cf_dns-create", "cf_zones-get"]
-    assert found[3].name.startswith("cf_call-")
-    assert len(found) == 4
+    names = [t.name for t in found]
+    assert names[:5] == ["cf_call", "cf_search", "cf_execute", "cf_dns-create", "cf_zones-get"]
+    assert names[5].startswith("cf_call-")
+    assert len(found) == 6
     assert connector.missing_tools(view) == ("gone",)
     assert len(found[0].description) <= 700
     assert [t.schema_hash for t in found] == [t.schema_hash for t in connector.tools(view)]

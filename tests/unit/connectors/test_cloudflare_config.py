@@ -19,6 +19,7 @@ def test_an_empty_config_is_the_official_api_with_every_default() -> None:
         "base_url": BASE_URL,
         "spec": {"source": SPEC_SOURCE},
         "tools": [],
+        "result_chars": 24_000,
         "permission_check": "refuse",
         "body_check": "advise",
         "budget": {"reserve": 0, "key": "user"},
@@ -149,7 +150,7 @@ def test_a_wrong_credential_is_explained_without_quoting_it(credential: dict[str
 
 
 def test_the_catalogue_says_what_a_person_needs_to_connect() -> None:
-    (entry,) = catalog.describe()
+    (entry,) = (line for line in catalog.describe() if line["name"] == "cloudflare")
     assert entry["name"] == "cloudflare" == catalog.names()[0]
     assert [k["name"] for k in entry["credential_kinds"]] == ["api_token", "account_token", "global_key"]
     assert {"meter": "rest", "limit": 1200, "window_seconds": 300} in entry["budget"]

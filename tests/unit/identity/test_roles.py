@@ -22,6 +22,7 @@ EXPECTED: dict[tuple[str, str], tuple[str | None, ...]] = {
     ("POST", "/v1/connections"): (ANY, ANY, NO, NO, NO),
     ("GET", "/v1/connections"): (ANY, ANY, NO, NO, NO),
     ("GET", "/v1/connections/{name}"): (ANY, ANY, NO, NO, NO),
+    ("GET", "/v1/connections/{name}/definitions"): (ANY, ANY, NO, NO, NO),
     ("PATCH", "/v1/connections/{name}"): (ANY, ANY, NO, NO, NO),
     ("DELETE", "/v1/connections/{name}"): (ANY, ANY, NO, NO, NO),
     ("POST", "/v1/connections/{name}:refresh"): (ANY, ANY, NO, NO, NO),
@@ -32,6 +33,11 @@ EXPECTED: dict[tuple[str, str], tuple[str | None, ...]] = {
     ("POST", "/v1/connected_accounts/{id}:revoke"): (ANY, ANY, NO, NO, NO),
     ("POST", "/v1/connected_accounts/{id}:verify"): (ANY, ANY, NO, NO, NO),
     ("GET", "/v1/policy/explain"): (ANY, ANY, NO, NO, NO),
+    ("POST", "/v1/connect_links"): (ANY, ANY, NO, OWN, OWN),
+    ("POST", "/v1/sign_in_links"): (ANY, ANY, NO, NO, NO),
+    ("POST", "/v1/oauth_clients"): (ANY, ANY, NO, NO, NO),
+    ("GET", "/v1/oauth_clients"): (ANY, ANY, NO, NO, NO),
+    ("DELETE", "/v1/oauth_clients/{client_id}"): (ANY, ANY, NO, NO, NO),
     ("POST", "/v1/grants"): (ANY, ANY, NO, NO, NO),
     ("GET", "/v1/grants"): (ANY, ANY, NO, NO, NO),
     ("DELETE", "/v1/grants/{id}"): (ANY, ANY, NO, NO, NO),
@@ -47,6 +53,7 @@ EXPECTED: dict[tuple[str, str], tuple[str | None, ...]] = {
     ("GET", "/v1/audit/events"): (ANY, ANY, ANY, OWN, OWN),
     ("GET", "/v1/audit/export"): (ANY, ANY, ANY, NO, NO),
     ("GET", "/v1/executions/{id}"): (ANY, ANY, ANY, OWN, OWN),
+    ("GET", "/v1/executions/{id}/code"): (ANY, ANY, ANY, NO, NO),
 }
 
 

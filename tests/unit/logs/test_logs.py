@@ -11,6 +11,7 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
+from broker import logs
 from broker.logs import CallLine, configure, log_call, redact
 from vault.secret import Secret
 
@@ -33,6 +34,7 @@ def stream() -> Iterator[io.StringIO]:
     configure(json=True, node="n1", stream=out)
     yield out
     structlog.reset_defaults()
+    logs._calls.go_to(None, "")
     root.handlers[:], root.level = before[0], before[1]
 
 
@@ -107,6 +109,40 @@ def test_nor_on_a_console() -> None:
     assert "\x1b" not in out.getvalue()
     assert "s3cr3t" not in out.getvalue()
     assert TOKENS[0] not in out.getvalue()
+
+
+def _call(**more: object) -> CallLine:
+    known: dict[str, object] = {
+        "tenant": "acme", "identity": "priya", "actor": "session:priya", "tool": "cf_call", "operation": "zones-get",
+        "outcome": "ok", "status": 200, "execution_id": UUID(int=7),
+    }  # fmt: skip
+    return CallLine(**(known | more))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("token", TOKENS)
+def test_no_secret_and_no_endless_text_in_a_calls_line(stream: io.StringIO, token: str) -> None:
+    log_call(_call(identity=token, operation="x" * 10_000, actor='a"b\nc'))
+    assert token not in stream.getvalue()
+    (line,) = _lines(stream)
+    assert line["identity"] == "[redacted]"
+    assert line["operation"] == "x" * 4000 + "…"
+    assert line["actor"] == 'a"b\nc'
+    assert str(line["at"]).endswith("Z")
+
+
+def test_a_calls_line_is_the_same_with_and_without_structlog(stream: io.StringIO) -> None:
+    log_call(_call(ms=1.23456))
+    logs._calls.go_to(None, "")
+    log_call(_call(ms=1.23456))
+    direct, through = _lines(stream)
+    assert {**direct, "at": ""} == {**through, "at": ""}
+    assert len(str(direct["at"])) == len(str(through["at"]))
+
+
+def test_a_calls_line_is_left_out_where_only_warnings_are_wanted(stream: io.StringIO) -> None:
+    configure(json=True, node="n1", stream=stream, level=logging.WARNING)
+    log_call(_call())
+    assert stream.getvalue() == ""
 
 
 def test_one_line_for_a_call(stream: io.StringIO) -> None:

@@ -1,0 +1,250 @@
+"""What Code Mode costs, end to end: `python -m bench.codemode [--description FILE] [--soak 10000] [--workers 1]`.
+
+A whole installation, programs over REST with a session, against the simulator: searches over the published description,
+programs that make requests beside the same request through `NAME_call`, runs a second, memory of the sandbox's
+workers, and what the server's answers feel of an image being built. Latencies are medians, taken in turn in one run.
+"""
+
+import argparse
+import asyncio
+import gzip
+import json
+import os
+import secrets
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import orjson
+import uvloop
+
+from bench.harness import Stand
+from bench.kit import Engineer, TenantKit
+from bench.load import PreparedRequest, connect, prepare, run
+from bench.processes import family
+from bench.sandbox import DESCRIPTION, SEARCHES, memory
+
+ROW = "{:<52}{}"
+TARGETS = {
+    "typical": "≤ 20 ms",
+    "find": "≤ 20 ms",
+    "all text, by $text": "≤ 300 ms",
+    "all text, by stringify": "≤ 1,300 ms",
+}
+TINY = "async () => 1 + 1"
+ONE = "async () => (await cloudflare.request({ path: '/zones' })).result.length"
+TWENTY = """async () => (await Promise.all(Array.from({ length: 20 }, () =>
+  cloudflare.request({ path: '/zones' })))).length"""
+PATH = "/v1/tools/execute"
+
+
+def say(what: str, told: object) -> None:
+    """A line of the report."""
+    print(ROW.format(what, told), flush=True)
+
+
+def spread(seconds: list[float]) -> str:
+    """Median and 95th percentile in milliseconds."""
+    ordered = sorted(seconds)
+    return f"p50 {statistics.median(ordered) * 1000:.1f} ms, p95 {ordered[int(len(ordered) * 0.95)] * 1000:.1f} ms"
+
+
+class Bench:
+    """An installation with engineers, each on a principal of its own."""
+
+    def __init__(self, stand: Stand, description: bytes | None, engineers: int) -> None:
+        self.stand = stand
+        self.kit: TenantKit = stand.tenant("bench")
+        self.kit.connection()
+        self.described = "cloudflare" if description is None else "described"
+        if description is not None:
+            self.place("published.json", description)
+            self.kit.connection(self.described, spec={"source": "published.json"}, permission_check="advise")
+        self.engineers: list[Engineer] = [self.kit.engineer() for _ in range(engineers)]
+        if description is not None:
+            for one in self.engineers:
+                self.kit.account(one.identifier, one.token, self.described)
+                self.kit.grant({"identifier": one.identifier}, "destructive", self.described)
+        host = stand.url.removeprefix("http://")
+        self.host = host
+        self.address = host.split(":")[0], int(host.split(":")[1])
+
+    def place(self, name: str, description: bytes) -> None:
+        """Puts a description into the installation's folder of them."""
+        file = self.stand.data_dir / "specs" / name
+        file.write_bytes(description)
+        file.chmod(0o644)
+
+    def program(self, code: str, *, search: bool = False, engineer: int = 0) -> PreparedRequest:
+        """One program's request."""
+        name = f"{self.described}_search" if search else "cloudflare_execute"
+        return self.request({"tool_name": name, "tool_input": {"code": code}}, engineer)
+
+    def call(self, engineer: int = 0) -> PreparedRequest:
+        """The same request as `ONE`'s, through the call tool."""
+        given = {"operation": "GET /zones"}
+        return self.request({"tool_name": "cloudflare_call", "tool_input": given}, engineer)
+
+    def request(self, body: dict[str, Any], engineer: int) -> PreparedRequest:
+        """A request to the tool call, ready to be written."""
+        bearer = self.engineers[engineer % len(self.engineers)].session
+        return prepare("POST", PATH, host=self.host, bearer=bearer, body=body)
+
+    async def times(self, *kinds: Callable[[int], PreparedRequest], count: int) -> list[list[float]]:
+        """How long each kind takes, asked in turn `count` times over one connection."""
+        wire = await connect(*self.address)
+        taken: list[list[float]] = [[] for _ in kinds]
+        for number in range(count):
+            for kind, list_ in zip(kinds, taken, strict=True):
+                started = time.perf_counter()
+                status, body = await wire.ask(kind(number))
+                list_.append(time.perf_counter() - started)
+                told = orjson.loads(body)
+                assert (status, told["is_error"]) == (200, False), body[:500]
+        wire.close()
+        return taken
+
+    def sandboxes(self) -> list[int]:
+        """The process ids of the sandbox's workers."""
+        database = set(family(self.stand.server.postgres_pid()))
+        found = []
+        for pid in family(self.stand.server.process.pid):
+            line = Path(f"/proc/{pid}/cmdline")
+            if pid not in database and line.exists() and b"codemode.sandbox.worker" in line.read_bytes():
+                found.append(pid)
+        return found
+
+
+async def searches(bench: Bench, runs: int) -> None:
+    """Searches over the published description."""
+    for name, code in SEARCHES.items():
+        request = bench.program(code, search=True)
+        count = runs if "all text" not in name else max(5, runs // 5)
+        await bench.times(lambda _, r=request: r, count=2)  # type: ignore[misc]
+        (taken,) = await bench.times(lambda _, r=request: r, count=count)  # type: ignore[misc]
+        say(f"search, {name} ({TARGETS[name]})", spread(taken))
+
+
+async def executes(bench: Bench, runs: int) -> None:
+    """Programs with requests, beside the plain call."""
+
+    def running(code: str) -> Callable[[int], PreparedRequest]:
+        return lambda n: bench.program(code, engineer=n)
+
+    kinds = (bench.call, *(running(code) for code in (TINY, ONE, TWENTY)))
+    await bench.times(*kinds, count=5)
+    called, tiny, one, twenty = await bench.times(*kinds, count=runs)
+    say("NAME_call, one request", spread(called))
+    say("NAME_execute, none", spread(tiny))
+    say("NAME_execute, one request", spread(one))
+    more = (statistics.median(one) - statistics.median(called)) * 1000
+    say("one request over NAME_call (≤ 6 ms more)", f"{more:.1f} ms more")
+    say("NAME_execute, 20 in Promise.all (≤ 60 ms)", spread(twenty))
+
+
+async def rate(bench: Bench, seconds: float) -> float:
+    """Tiny runs a second, from eight connections of as many engineers."""
+    requests = [bench.program(TINY, engineer=n) for n in range(len(bench.engineers))]
+    sample = await run(
+        lambda n: requests[n % len(requests)],
+        host=bench.address[0],
+        port=bench.address[1],
+        concurrency=8,
+        seconds=seconds,
+    )
+    assert set(sample.statuses) == {200}, (sample.statuses, sample.odd[:1])
+    return sample.rate
+
+
+async def soak(bench: Bench, runs: int) -> None:
+    """Many runs, and what the workers' memory does."""
+    pids = bench.sandboxes()
+    before = [memory(pid)["rss"] for pid in pids]
+    halves = []
+    for _ in range(2):
+        left, per = runs / 2, 0.0
+        while left > 0:
+            per = await rate(bench, 2.0)
+            left -= per * 2.0
+        halves.append([memory(pid)["rss"] for pid in bench.sandboxes()])
+    say(
+        f"RSS over {runs:,} runs, MB",
+        f"{before} -> {halves[0]} -> {halves[1]}; same workers: {pids == bench.sandboxes()}",
+    )
+
+
+async def building(bench: Bench, description: bytes) -> None:
+    """A new description is connected: how long until it can be searched, and how late the server answers meanwhile."""
+    named = json.loads(description)
+    named["info"]["title"] = secrets.token_hex(8)
+    named["paths"].popitem()
+    bench.place("again.json", orjson.dumps(named))
+    ping = prepare("GET", "/healthz", host=bench.host)
+    wire = await connect(*bench.address)
+    quiet = await _pings(wire, ping, until=asyncio.get_running_loop().create_future(), most=200)
+    started = time.perf_counter()
+    made = asyncio.ensure_future(asyncio.to_thread(_connect_and_search, bench))
+    during = await _pings(wire, ping, until=made)
+    took = time.perf_counter() - started
+    say("connecting a description and its first search", f"{took:.1f} s, of which connecting {made.result():.1f} s")
+    say("/healthz meanwhile (quiet)", f"{spread(during)} ({spread(quiet)})")
+    wire.close()
+
+
+def _connect_and_search(bench: Bench) -> float:
+    started = time.perf_counter()
+    bench.kit.connection("again", spec={"source": "again.json"}, permission_check="advise")
+    connected = time.perf_counter() - started
+    one = bench.engineers[0]
+    bench.kit.account(one.identifier, one.token, "again")
+    bench.kit.grant({"identifier": one.identifier}, "read", "again")
+    body = {"tool_name": "again_search", "tool_input": {"query": "list zones"}}
+    assert not one.api.ok("POST", PATH, body)["is_error"]
+    return connected
+
+
+async def _pings(wire: Any, ping: PreparedRequest, *, until: asyncio.Future[Any], most: int = 1_000_000) -> list[float]:
+    taken: list[float] = []
+    while not until.done() and len(taken) < most:
+        started = time.perf_counter()
+        await wire.ask(ping)
+        taken.append(time.perf_counter() - started)
+        await asyncio.sleep(0.005)
+    return taken
+
+
+async def main() -> None:
+    """Reads the arguments and measures."""
+    parser = argparse.ArgumentParser(prog="python -m bench.codemode", description=__doc__)
+    parser.add_argument("--description", type=Path, default=DESCRIPTION, help="an OpenAPI document, gzipped or not")
+    parser.add_argument("--runs", type=int, default=60, help="of each program")
+    parser.add_argument("--soak", type=int, default=0, help="so many tiny runs, and what memory does")
+    parser.add_argument("--workers", type=int, default=1, help="serving processes")
+    chosen = parser.parse_args()
+    description = None
+    if chosen.description.exists():
+        raw = chosen.description.read_bytes()
+        description = gzip.decompress(raw) if chosen.description.suffix == ".gz" else raw
+    else:
+        print(f"no published description: {chosen.description} is not there; the simulator's is searched")
+    with Stand(arguments=["--workers", str(chosen.workers)]) as stand:
+        bench = Bench(stand, description, 24)
+        say("processors, serving processes", f"{os.cpu_count()}, {chosen.workers}")
+        await searches(bench, chosen.runs)
+        await executes(bench, chosen.runs)
+        await rate(bench, 1.0)
+        say(
+            "tiny runs a second over REST (≥ 300)",
+            f"{statistics.median([await rate(bench, 3.0) for _ in range(3)]):.0f}",
+        )
+        if chosen.soak:
+            await soak(bench, chosen.soak)
+        say("memory per sandbox worker, MB (≤ 60)", [memory(pid) for pid in bench.sandboxes()])
+        if description is not None:
+            await building(bench, description)
+
+
+if __name__ == "__main__":
+    uvloop.run(main())

@@ -1,0 +1,51 @@
+"""What tells a client how to be let in: challenges (RFC 6750 § 3, RFC 9728 § 5.1) and protected-resource metadata
+(RFC 9728 § 3). Pure. It says the same of a tenant whether or not there is one.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from broker.endpoints.mcp.place import WELL_KNOWN, Place
+
+SCOPES: Final = ("tools:read", "tools:write", "tools:destructive")
+"""What a sign-in can be asked for: each holds the ones before it."""
+
+FIRST_SCOPES: Final = ("tools:read",)
+"""What a sign-in asks for before anything is known of what is wanted."""
+
+
+def metadata_url(base_url: str, place: Place) -> str:
+    """Where the endpoint's metadata stands."""
+    return f"{base_url}{WELL_KNOWN}{place.path}"
+
+
+def metadata(base_url: str, place: Place) -> dict[str, Any]:
+    """The endpoint's protected-resource metadata."""
+    return {
+        "resource": f"{base_url}{place.path}",
+        "authorization_servers": [f"{base_url}/t/{place.issuer}"],
+        "scopes_supported": list(SCOPES),
+        "bearer_methods_supported": ["header"],
+        "resource_name": f"Keyreeve, {place.issuer}" + ("" if place.connection is None else f": {place.connection}"),
+    }
+
+
+def unauthorized(base_url: str, place: Place, *, given: bool) -> str:
+    """The `WWW-Authenticate` of a 401. `given`: a bearer was there, and is not good."""
+    error = 'error="invalid_token"' if given else None
+    return _bearer(base_url, place, FIRST_SCOPES, error)
+
+
+def insufficient(base_url: str, place: Place, scopes: Sequence[str] = FIRST_SCOPES) -> str:
+    """The `WWW-Authenticate` of a 403 that a wider sign-in would mend; `scopes` are all that the request needs."""
+    return _bearer(base_url, place, scopes, 'error="insufficient_scope"')
+
+
+def _bearer(base_url: str, place: Place, scopes: Sequence[str], error: str | None) -> str:
+    parts = [
+        'realm="keyreeve"',
+        *([error] if error else []),
+        f'scope="{" ".join(scopes)}"',
+        f'resource_metadata="{metadata_url(base_url, place)}"',
+    ]
+    return "Bearer " + ", ".join(parts)

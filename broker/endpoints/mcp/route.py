@@ -1,0 +1,290 @@
+"""The endpoints as an ASGI application: who may come in, what a message asks for, and what leaves.
+
+In this order: path and method, headers, Origin, bearer, body, message, caller. Until the caller is known every refusal
+is plain HTTP (`application/problem+json`) with the challenge that belongs to the path, or a JSON-RPC error about the
+message's form.
+"""
+
+import asyncio
+from collections.abc import Set as AbstractSet
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+
+from broker.domain import Resolved
+from broker.endpoints.mcp import answers, challenge, listen, patience
+from broker.endpoints.mcp.calls import Calls, connection_asked, read_params, told_of
+from broker.endpoints.mcp.catalog import Catalog, full_name
+from broker.endpoints.mcp.message import Headers, Message, read_headers, read_message
+from broker.endpoints.mcp.place import WELL_KNOWN, Place, place_of, read_options
+from broker.endpoints.mcp.rpc import INVALID_PARAMS, METHOD_NOT_FOUND, RESOURCE_NOT_FOUND, Refused, answer
+from broker.endpoints.mcp.sse import Stuck
+from broker.endpoints.mcp.versions import HANDSHAKE
+from broker.endpoints.mcp.visit import Visit, check_tenant
+from broker.endpoints.rest.bounds import Application, Receive, Scope, Send
+from broker.endpoints.rest.large import Room, announced
+from broker.endpoints.rest.problems import problem_response
+from broker.errors import Problem, invalid
+from broker.identity.authenticate import NO_CONNECTION, parse_bearer
+from broker.identity.tokens import ParsedToken
+
+if TYPE_CHECKING:
+    from broker.services import Services
+
+STREAM_SECONDS: Final = listen.LONGEST.total_seconds() + 60
+"""The bound around a whole request here, streams included; every other request has the server's own, inside."""
+
+_BEGINNINGS: Final = ("/t/", "/mcp", WELL_KNOWN)
+_NOTHING_SAID: Final = Message(HANDSHAKE[-1], None, "", {})
+
+_EMPTY: Final = {
+    "prompts/list": "prompts",
+    "resources/list": "resources",
+    "resources/templates/list": "resourceTemplates",
+}
+"""Lists that are asked for although nothing of the kind is offered."""
+
+
+class OutOfReach(Problem):
+    """The bearer is good, and narrower than this endpoint: a sign-in for it would help."""
+
+
+class NotAcceptable(Exception):
+    """The client does not take the type of answer it asks for."""
+
+
+def is_mcp(path: str) -> bool:
+    """Whether a path is one of these endpoints, or the metadata of one."""
+    return place_of(path) is not None or (path.startswith(WELL_KNOWN) and place_of(path[len(WELL_KNOWN) :]) is not None)
+
+
+class Split:
+    """Sends MCP's paths one way and all others another: they have bounds of their own."""
+
+    def __init__(self, mcp: Application, rest: Application) -> None:
+        self._mcp = mcp
+        self._rest = rest
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        here = scope["type"] == "http" and scope["path"].startswith(_BEGINNINGS) and is_mcp(scope["path"])
+        await (self._mcp if here else self._rest)(scope, receive, send)
+
+
+class McpEndpoints:
+    """`POST /t/{tenant}/mcp[/{connection}]` and `POST /mcp[/{connection}]`, and their metadata. One per process."""
+
+    def __init__(self, services: "Services", hosts: AbstractSet[str]) -> None:
+        """`hosts` are this server's own names: a page of any other origin may not speak with it."""
+        self._services = services
+        self._base_url = services.base_url
+        self._hosts = hosts
+        self._catalog = Catalog(services)
+        self._calls = Calls(services, self._catalog)
+        self._room = Room()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope["path"]
+        place = place_of(path.removeprefix(WELL_KNOWN))
+        if place is None:
+            raise Problem("not_found", "there is nothing at this path")
+        if path.startswith(WELL_KNOWN):
+            await self._metadata(scope, place)(scope, receive, send)
+            return
+        if scope["method"] != "POST":
+            told = "there is no stream to be got here and no session to be ended: POST each message"
+            await problem_response(Problem("method_not_allowed", told), {"Allow": "POST"})(scope, receive, send)
+            return
+        response = await self._post(scope, receive, send, place)
+        if response is not None:
+            await response(scope, receive, send)
+
+    def _metadata(self, scope: Scope, place: Place) -> Response:
+        if scope["method"] not in ("GET", "HEAD"):
+            return problem_response(Problem("method_not_allowed", "GET it"), {"Allow": "GET, HEAD"})
+        content = orjson.dumps(challenge.metadata(self._base_url, place))
+        return Response(content, media_type="application/json", headers={"Cache-Control": "public, max-age=300"})
+
+    async def _post(self, scope: Scope, receive: Receive, send: Send, place: Place) -> Response | None:
+        """The answer, or None where it has been written."""
+        try:
+            headers = read_headers(scope["headers"])
+            self._check(headers)
+            token = parse_bearer(headers.get("authorization"))
+            check_tenant(place, headers)
+            size = announced(headers, self._services.settings.limits.request_bytes)
+            if not size:
+                return await self._read(scope, receive, send, place, headers, token)
+            # Large ones are taken from known callers alone (endpoints/rest/large.py).
+            known = Visit(place, read_options(scope["query_string"]), token, headers, _NOTHING_SAID)
+            resolved = await self._resolve(known, NO_CONNECTION)
+            with ExitStack() as held:
+                held.enter_context(self._room.hold(resolved.caller.tenant_id, size))
+                return await self._read(scope, receive, send, place, headers, token, held)
+        except Refused as refused:
+            return Response(refused.body(), 400, media_type="application/json")
+        except Problem as problem:
+            return self._turned_away(problem, place)
+        except NotAcceptable as unfit:
+            return Response(f"Accept must allow {unfit}\n", 406, media_type="text/plain")
+        except patience.Gone:
+            return Response(status_code=499)
+
+    def _check(self, headers: Headers) -> None:
+        origin = headers.get("origin")
+        if origin is not None and _host(origin) not in self._hosts:
+            raise Problem("forbidden", "pages of other origins may not speak with this server")
+        if headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+            raise Problem("unsupported_media_type", "send application/json")
+        if not _accepts(headers, "application/json"):
+            raise NotAcceptable("application/json")
+
+    async def _read(
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        place: Place,
+        headers: Headers,
+        token: ParsedToken,
+        held: ExitStack | None = None,
+    ) -> Response | None:
+        seconds = self._services.settings.limits.request_seconds
+        options = read_options(scope["query_string"])
+        async with asyncio.timeout(seconds):
+            raw = await Request(scope, receive).body()
+        visit = Visit(place, options, token, headers, read_message(headers, raw))
+        message = visit.message
+        try:
+            if not message.is_request:
+                await self._resolve(visit, NO_CONNECTION)
+                return Response(status_code=202)
+            if message.modern and message.method == "subscriptions/listen":
+                if held is not None:
+                    held.close()  # the message is read: a stream must not keep its tenant's room for an hour
+                return await self._listen(visit, receive, send)
+            async with asyncio.timeout(seconds):
+                result = await self._answer(visit, receive, send)
+        except Refused as refused:
+            refused.id = message.id
+            return Response(refused.body(), refused.status(modern=message.modern), media_type="application/json")
+        except Stuck:
+            raise
+        except TimeoutError:
+            raise Problem("unavailable", f"no answer within {seconds:g} s", fix="wait", retry_after=5) from None
+        if result is None:
+            return None
+        return Response(answer(message.id, result), media_type="application/json", headers=_NO_STORE)
+
+    async def _answer(self, visit: Visit, receive: Receive, send: Send) -> bytes | None:
+        """The encoded result of a request, or None where it has been written as a stream."""
+        message = visit.message
+        if message.method == "tools/call":
+            name, arguments = read_params(message.params)
+            resolved = await self._resolve(visit, connection_asked(full_name(visit, name)), recent=True)
+            work = self._calls.call(visit, resolved, name, arguments)
+            streams = _accepts(visit.headers, "text/event-stream")
+            return await patience.wait(message, work, receive, send, streams=streams)
+        if message.method == "tools/list":
+            resolved = await self._resolve(visit, visit.place.connection)
+            try:
+                listed = await self._catalog.listed(visit, resolved)
+            except Problem as problem:
+                if problem.code == "unknown_connection":
+                    raise Refused(INVALID_PARAMS, told_of(problem)) from None
+                raise
+            return self._catalog.page(listed, message, shape=visit.options.shape)
+        await self._resolve(visit, NO_CONNECTION)
+        if message.method in _EMPTY:
+            return answers.listing(message, {_EMPTY[message.method]: []})
+        if message.method == "prompts/get":
+            raise Refused(INVALID_PARAMS, "there is no such prompt")
+        if message.method == "resources/read":
+            raise Refused(INVALID_PARAMS if message.modern else RESOURCE_NOT_FOUND, "there is no such resource")
+        if message.modern and message.method == "server/discover":
+            return answers.discovered(message)
+        if not message.modern and message.method == "initialize":
+            return answers.initialized(message)
+        if not message.modern and message.method == "ping":
+            return b"{}"
+        raise Refused(METHOD_NOT_FOUND, f"there is no method {message.method[:100]!r}")
+
+    async def _listen(self, visit: Visit, receive: Receive, send: Send) -> Response | None:
+        if not _accepts(visit.headers, "text/event-stream"):
+            raise NotAcceptable("text/event-stream")
+        resolved = await self._resolve(visit, NO_CONNECTION)
+        await listen.listen(self._services, visit, resolved, receive, send)
+        return None
+
+    async def _resolve(self, visit: Visit, connection: str | None, *, recent: bool = False) -> Resolved:
+        """Who calls. `recent`: what follows is an admission, which looks again. Raises Problem."""
+        services = self._services
+        if visit.token.kind == "operator":
+            raise Problem("forbidden", "operator keys do not speak MCP", hint="mint a session for an identity")
+        asked, now = visit.asked(connection), services.clock.now()
+        resolved = services.authenticator.recent(visit.token, asked, now) if recent else None
+        if resolved is None:
+            try:
+                resolved = await services.authenticator.resolve(visit.token, asked, now)
+            except Problem as problem:
+                if problem.code == "forbidden" and not await self._belongs(visit):
+                    raise _unknown() from None
+                raise
+        allowed = resolved.caller.bearer.restrictions.connections
+        if allowed is not None and visit.place.connection not in (None, *allowed):
+            raise OutOfReach("forbidden", "this token does not reach this connection", hint="sign in for it")
+        if resolved.caller.identity is None:
+            raise invalid("X-Keyreeve-Identifier", "is required with an agent key: whose tools are they?")
+        return resolved
+
+    async def _belongs(self, visit: Visit) -> bool:
+        """Whether the bearer may act in the tenant of the path at all: to others this is a wrong token, no more."""
+        if visit.place.tenant is None:
+            return True
+        asked = visit.asked(NO_CONNECTION)
+        asked.tenant = asked.identifier = None
+        try:
+            found = await self._services.authenticator.resolve(visit.token, asked, self._services.clock.now())
+        except Problem:
+            return False
+        return visit.place.tenant in (found.caller.tenant_name, *(found.caller.bearer.tenants or ()))
+
+    def _turned_away(self, problem: Problem, place: Place) -> Response:
+        metrics = self._services.metrics
+        response = problem_response(problem)
+        if problem.kind.status == 401:
+            metrics.auth_failed(problem.code)
+            given = problem.detail != "no Authorization header"
+            response.headers["WWW-Authenticate"] = challenge.unauthorized(self._base_url, place, given=given)
+        elif not problem.recorded:
+            metrics.refused(problem.code)
+        if isinstance(problem, OutOfReach):
+            response.headers["WWW-Authenticate"] = challenge.insufficient(self._base_url, place)
+        return response
+
+
+_NO_STORE: Final = {"Cache-Control": "no-store"}
+
+
+def _unknown() -> Problem:
+    return Problem("unauthenticated", "the key or token is unknown or was revoked", hint="ask for a new one")
+
+
+def _host(origin: str) -> str:
+    """The host of an `Origin`, or "", which nobody has, where it names none or cannot be read."""
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return ""
+
+
+def _accepts(headers: Headers, media_type: str) -> bool:
+    """Whether the client takes answers of this type (RFC 9110 § 12.5.1); without the header, any."""
+    wanted = headers.get("accept")
+    if wanted is None:
+        return True
+    family = media_type.partition("/")[0] + "/*"
+    return any(part.partition(";")[0].strip().lower() in (media_type, family, "*/*") for part in wanted.split(","))

@@ -1,0 +1,157 @@
+"""The authorization endpoint: sign in, then a page that says who asks, where the answer goes, and what it would allow.
+
+Nothing is agreed to without that page: a client that anybody can pass for (all of ours are public) would get a person's
+authority by a link alone. The page's form carries the request as it was asked, and the answer judges all of it anew.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated, Final
+from urllib.parse import urlsplit
+
+from fastapi import Path, Request
+from starlette.responses import RedirectResponse, Response
+
+from broker.accounts.offers import Asker
+from broker.domain import Access
+from broker.endpoints.pages.forms import read_form
+from broker.endpoints.pages.hardening import harden
+from broker.endpoints.pages.route import login_of
+from broker.endpoints.pages.route import router as pages
+from broker.endpoints.pages.signin import remember_return
+from broker.endpoints.pages.view import render
+from broker.endpoints.rest.deps import services_of
+from broker.errors import Problem, invalid
+from broker.identity.logins import Login
+from broker.identity.names import TENANT_NAME
+from broker.identity.oauth import redirects
+from broker.identity.oauth.asking import Asking, Astray, fields_of, read_asking
+from broker.identity.oauth.metadata import is_document
+from broker.identity.oauth.resources import issuer_of
+
+router = pages()
+TenantName = Annotated[str, Path(max_length=63)]
+MOST_FIELDS: Final = 80
+_ACCESS: Final[dict[str, Access]] = {"read": "read", "write": "write", "destructive": "destructive"}
+
+
+@dataclass(frozen=True, slots=True)
+class Consent:
+    """What the page shows. `connections` are those the person has a grant on and may choose of."""
+
+    asking: Asking
+    action: str
+    request: str
+    where: redirects.Shown
+    known_by: str
+    connections: tuple[str, ...]
+
+
+@router.get("/t/{tenant}/oauth/authorize")
+async def authorize(request: Request, tenant: TenantName) -> Response:
+    """Asks the person."""
+    login = await _here(request, tenant)
+    query = request.url.query
+    if login is None:
+        fields_of(query)
+        response = render(request, "signin.html", status=401, wanted="use your tools from an editor")
+        remember_return(request, response, f"{request.url.path}?{query}")
+        return response
+    try:
+        asking = await _asking(request, login, query)
+    except Astray as astray:
+        return _astray(request, tenant, astray)
+    consent = Consent(
+        asking=asking,
+        action=request.url.path,
+        request=query,
+        where=redirects.shown(asking.redirect_uri),
+        known_by=_known_by(asking),
+        connections=await _choosable(request, login, asking),
+    )
+    response = render(request, "consent.html", login=login, consent=consent)
+    return harden(response, forms=f"'self' {consent.where.source}")
+
+
+@router.post("/t/{tenant}/oauth/authorize")
+async def agree(request: Request, tenant: TenantName) -> Response:
+    """What the person decided."""
+    login = await _here(request, tenant)
+    if login is None:
+        raise Problem("unauthenticated", "you are not signed in any more", hint="start again from your editor")
+    fields = await read_form(request, login.csrf, most=MOST_FIELDS)
+    try:
+        asking = await _asking(request, login, fields.get("request", ""))
+    except Astray as astray:
+        return _astray(request, tenant, astray)
+    if fields.get("decision") != "allow":
+        return _answer(request, tenant, asking, {"error": "access_denied"})
+    access = _ACCESS.get(fields.get("access", ""))
+    if access is None:
+        raise invalid("access", "choose what the program may do")
+    offered = await _choosable(request, login, asking)
+    chosen = [name for name in offered if f"c.{name}" in fields]
+    if offered and not chosen:
+        raise invalid("connections", "choose at least one connection", hint="go back and choose, or say no")
+    services = services_of(request)
+    if asking.resource.connection is not None:
+        connections: list[str] | None = [asking.resource.connection]
+    else:
+        connections = None if len(chosen) == len(offered) else chosen
+    code = await services.oauth.codes.issue(
+        login, asking, access=access, connections=connections, now=services.clock.now()
+    )
+    return _answer(request, tenant, asking, {"code": code})
+
+
+async def _here(request: Request, tenant: str) -> Login | None:
+    """Who is signed in to this tenant. Raises Problem `not_found`, `forbidden`."""
+    if TENANT_NAME.fullmatch(tenant) is None:
+        raise Problem("not_found", "there is nothing at this address")
+    login = await login_of(request)
+    if login is not None and login.tenant_name != tenant:
+        told = f"you are signed in to {login.tenant_name}, and this sign-in is for {tenant}"
+        raise Problem("forbidden", told, hint="sign out, then start again from your editor", fix="user")
+    return login
+
+
+async def _asking(request: Request, login: Login, query: str) -> Asking:
+    """The request, judged. Only for somebody who is signed in: looking a client up may fetch its document."""
+    services = services_of(request)
+    fields = fields_of(query)
+    client = await services.oauth.clients.find(login.tenant_id, fields.get("client_id"), services.clock.now())
+    return read_asking(client, fields, services.base_url, login.tenant_name)
+
+
+async def _choosable(request: Request, login: Login, asking: Asking) -> tuple[str, ...]:
+    if asking.resource.connection is not None:
+        return ()
+    services = services_of(request)
+    resolved = await services.offers.caller(Asker(login.token, login.client), services.clock.now())
+    return tuple(await services.authenticator.usable_connections(resolved.caller))
+
+
+def _known_by(asking: Asking) -> str:
+    """How far the client's name can be believed."""
+    client = asking.client
+    if client.source == "admin":
+        return "Registered by your admin."
+    if is_document(client.client_id):
+        return f"Described by {urlsplit(client.client_id).netloc}."
+    return "It registered itself: anybody could have given it this name."
+
+
+def _astray(request: Request, tenant: str, astray: Astray) -> Response:
+    if astray.stranger:
+        raise Problem("invalid_input", f"the program's request is wrong: {astray.description}", fix="user")
+    answer = {"error": astray.error, "error_description": astray.description, "state": astray.client_state}
+    return _redirect(request, tenant, astray.redirect_uri, answer)
+
+
+def _answer(request: Request, tenant: str, asking: Asking, answer: dict[str, str]) -> Response:
+    return _redirect(request, tenant, asking.redirect_uri, {**answer, "state": asking.state})
+
+
+def _redirect(request: Request, tenant: str, uri: str, answer: dict[str, str | None]) -> Response:
+    """To the client, with our name in the answer, so that it is taken for no other server's (RFC 9207)."""
+    issuer = issuer_of(services_of(request).base_url, tenant)
+    return RedirectResponse(redirects.with_answer(uri, {**answer, "iss": issuer}), 303)

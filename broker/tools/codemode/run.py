@@ -1,0 +1,368 @@
+"""`NAME_search` and `NAME_execute`: one program, run under one execution id, and its answer.
+
+look up → read the input → choose the account → sandbox → shrink → write down → answer
+
+Whatever a program does, the answer carries its calls and its logs, and the audit holds one event for it beside those of
+the calls; a program is on record before the first write that it makes.
+"""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import orjson
+
+from broker.accounts.views import Views
+from broker.audit.events import ExecutionDone
+from broker.clock import Clock
+from broker.domain import Account
+from broker.errors import Problem, invalid
+from broker.gate.perform import Gate
+from broker.gate.types import CallRecord
+from broker.metrics import Metrics
+from broker.policy.reach import Reach, reach_of_tool
+from broker.settings import Limits
+from broker.tools.choose import choose_account
+from broker.tools.codemode.asked import Job, Wanted, read
+from broker.tools.codemode.host import Requests, Standing
+from broker.tools.codemode.keeping import Keeping, Owner, digest_of
+from broker.tools.codemode.on_record import OnRecord, may_write
+from broker.tools.codemode.ready import ReadySandbox
+from broker.tools.codemode.reporting import Failures, done_first, error_of
+from broker.tools.codemode.sandbox.errors import SandboxBusy, SandboxUnavailable
+from broker.tools.codemode.sandbox.limits import MIB, RunLimits
+from broker.tools.codemode.sandbox.program import Host, Outcome, Program
+from broker.tools.codemode.searching import Searching, hidden_sentence, known_account
+from broker.tools.codemode.shrink import NotJson, shrink
+from broker.tools.hints import Hints
+from broker.tools.results import Result, dumps
+from connectors.base import Permissions
+
+_LARGE: Final = 64 * 1024
+"""A result longer than this is looked through off the event loop."""
+_SETTLING_SECONDS: Final = 1.0
+"""So long before its deadline a program is stopped, to be told what it did."""
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """Everything decided about a program before it runs."""
+
+    job: Job
+    wanted: Wanted
+    account: Account | None
+    permissions: Permissions
+    reach: Reach
+    owner: Owner
+
+
+class CodeMode:
+    """Runs programs for authenticated callers. One per process."""
+
+    def __init__(
+        self,
+        *,
+        ready: ReadySandbox,
+        searching: Searching,
+        keeping: Keeping,
+        views: Views,
+        gate: Gate,
+        hints: Hints,
+        clock: Clock,
+        limits: Limits,
+        metrics: Metrics,
+    ) -> None:
+        self._ready = ready
+        self._searching = searching
+        self._keeping = keeping
+        self._views = views
+        self._gate = gate
+        self._hints = hints
+        self._clock = clock
+        self._limits = limits
+        self._metrics = metrics
+
+    async def place(self, job: Job) -> Placed:
+        """Judges whether the caller may run it at all. Raises Problem."""
+        wanted = read(job.tool, job.request.tool_input, job.request.intent)
+        caller = job.resolved.caller
+        assert caller.identity is not None  # noqa: S101 - the orchestrator has looked
+        allowed = caller.bearer.restrictions.connections
+        if allowed is not None and job.connection.name not in allowed:
+            raise Problem("forbidden", f"this {caller.bearer.kind} token is restricted to other connections")
+        account = self._account(job)
+        permissions = Permissions("unknown")
+        if account is not None:
+            permissions = await self._views.permissions(caller.tenant_id, account)
+        now = self._clock.now()
+        reach = reach_of_tool(job.resolved, job.connection, account, job.tool.name, None, now)
+        if reach is None:
+            who = caller.identity.identifier
+            raise Problem(
+                "not_granted",
+                f"no grant of {who} covers the tool {job.tool.name}",
+                hint=f"an admin can make one for tools [{job.tool.name!r}] on {job.connection.name}",
+            )
+        owner = Owner(
+            caller.identity.id,
+            caller.bearer.root_id,
+            job.connection.id,
+            None if account is None else account.id,
+            caller.bearer.restrictions.access,
+        )
+        return Placed(job, wanted, account, permissions, reach, owner)
+
+    @staticmethod
+    def _account(job: Job) -> Account | None:
+        """The account to use; None where a search may do with any of several."""
+        try:
+            return choose_account(
+                job.connection, job.resolved.accounts, job.resolved.grants, job.request.connected_account_id
+            )
+        except Problem as problem:
+            if problem.code == "ambiguous_account" and job.tool.kind == "search":
+                return None
+            raise
+
+    async def run(self, placed: Placed) -> Result:
+        """Runs the program. What it does wrong is a Result with `is_error`; raises Problem where it could not be
+        run, and
+        `unavailable` where its end could not be made durable."""
+        return await (self._search(placed) if placed.wanted.kind == "search" else self._execute(placed))
+
+    # search
+
+    async def _search(self, placed: Placed) -> Result:
+        job = placed.job
+        found = await self._searching.prepare(
+            job, placed.account, placed.permissions, placed.reach, whoami="whoami" in placed.wanted.code
+        )
+        image = await self._ready.search_image(found.described)
+
+        async def nothing(name: str, _argument: bytes) -> bytes:
+            raise SandboxUnavailable(f"a search has no host call {name[:60]!r}")
+
+        program = Program(image, placed.wanted.code, found.context)
+        limits = self._run_limits(placed, self._limits.search_seconds)
+        try:
+            ran = await self._in_sandbox(placed, program, nothing, limits)
+        except asyncio.CancelledError:
+            await asyncio.shield(self._written(placed, (), "cancelled", 0.0, None))
+            raise
+        hidden = found.hidden if any(found.hidden.values()) else None
+        if placed.wanted.text is None and ran.ok and ran.value is not None:
+            key = "operations" if "query" in placed.wanted.words else "operation"
+            told = {key: orjson.Fragment(ran.value)} | ({} if hidden is None else {"hidden": hidden})
+            ran = replace(ran, value=orjson.dumps(told))
+            hidden = None
+        warnings = [] if hidden is None else [hidden_sentence(hidden)]
+        return await self._answer(placed, ran, None, warnings)
+
+    # execute
+
+    async def _execute(self, placed: Placed) -> Result:
+        job, wanted, account = placed.job, placed.wanted, placed.account
+        assert account is not None  # noqa: S101 - `_account` lets only searches go without
+        caller = job.resolved.caller
+        record = OnRecord(self._keeping, caller.tenant_id, job.execution_id, caller.now, wanted.code)
+        requests = Requests(
+            job=job,
+            standing=Standing(job.resolved, job.connection, account, placed.permissions, time.monotonic(), job.recent),
+            intent=wanted.intent,
+            gate=self._gate,
+            views=self._views,
+            hints=self._hints,
+            keeping=self._keeping,
+            owner=placed.owner,
+            before_write=record,
+        )
+        image = await self._ready.execute_image()
+        program = Program(image, wanted.code, orjson.dumps(self._context(placed)))
+        try:
+            return await self._performed(placed, program, requests, record)
+        except Problem as problem:
+            # Once requests were made, nobody starts the program a second time on his own.
+            if problem.sent in (None, False) and any(call.sent is not False for call in requests.calls):
+                problem.sent = "unknown"
+            raise
+
+    async def _performed(self, placed: Placed, program: Program, requests: Requests, record: OnRecord) -> Result:
+        """Runs a program that makes requests. Raises as `run`."""
+        limits = self._run_limits(placed, self._limits.code_seconds)
+        if not placed.job.request.dry_run and may_write(program.code):
+            record.begin()
+        try:
+            ran = await self._in_sandbox(placed, program, requests, limits)
+            if requests.unconfirmed:
+                await self._confirm(placed, requests)
+        except asyncio.CancelledError:
+            # The client is gone. Its calls are settled; what ran is written down all the same.
+            await asyncio.shield(self._written(placed, requests.calls, "cancelled", 0.0, None, record))
+            raise
+        except Exception as error:
+            # Whatever ended it, what it had done by then is written down and told.
+            if requests.calls:
+                if isinstance(error, Problem):
+                    _tell_done(error, requests.calls)
+                await asyncio.shield(self._written(placed, requests.calls, "failed", 0.0, None, record))
+            raise
+        return await self._answer(placed, ran, requests, list(requests.warnings), record)
+
+    async def _confirm(self, placed: Placed, requests: Requests) -> None:
+        """Judges once more whether the caller may run it, where no admission has: nothing is shown on the strength of a
+        look-up older than the execution. Raises Problem."""
+        now = await requests.confirmed()
+        await self.place(replace(placed.job, resolved=now.resolved, connection=now.connection, recent=False))
+
+    @staticmethod
+    def _context(placed: Placed) -> dict[str, Any]:
+        account = placed.account
+        known = known_account(placed.job.view, account, placed.permissions)
+        given = placed.wanted.account_id
+        only = account.upstream_account_id if account is not None and account.kind == "account_token" else None
+        if given is not None and only is not None and given != only:
+            raise invalid("tool_input.account_id", f"this credential belongs to account {only}: leave account_id out")
+        chosen = given or known
+        return {"kind": "execute"} | ({} if chosen is None else {"accountId": chosen})
+
+    # both
+
+    def _run_limits(self, placed: Placed, cpu_seconds: float) -> RunLimits:
+        limits = self._limits
+        left = (placed.job.deadline - self._clock.now()).total_seconds() - _SETTLING_SECONDS
+        return RunLimits(
+            cpu_seconds=cpu_seconds,
+            wall_seconds=min(max(left, 0.25), limits.call_seconds_max),
+            heap_bytes=limits.code_heap_bytes,
+            host_calls=limits.code_requests,
+            host_calls_at_once=limits.code_requests_at_once,
+            message_bytes=8 * MIB,
+            reply_bytes=8 * MIB,
+        )
+
+    async def _in_sandbox(self, placed: Placed, program: Program, host: Host, limits: RunLimits) -> Outcome:
+        sandbox = await self._ready.sandbox()
+        started = time.monotonic()
+        try:
+            ran = await sandbox.run(program, host, tenant=placed.job.resolved.caller.tenant_id, limits=limits)
+        except SandboxBusy as error:
+            raise Problem("rate_limited", str(error), retry_after=2, sent=False) from None
+        except SandboxUnavailable as error:
+            raise Problem("unavailable", f"programs cannot be run now: {error}", sent=False) from None
+        limit = (ran.error or {}).get("limit")
+        self._metrics.program(
+            placed.wanted.kind,
+            "ok" if ran.ok else str((ran.error or {}).get("kind", "thrown")),
+            cpu=ran.cpu_ms / 1000,
+            wall=time.monotonic() - started,
+            limit=None if limit is None else str(limit),
+        )
+        return ran
+
+    async def _answer(
+        self,
+        placed: Placed,
+        ran: Outcome,
+        requests: Requests | None,
+        warnings: list[str],
+        record: OnRecord | None = None,
+    ) -> Result:
+        job = placed.job
+        calls = () if requests is None else requests.calls
+        warnings += [f"{ran.log_dropped} log entries were left out"] if ran.log_dropped else []
+        data: Any = None
+        error: dict[str, Any] | None = None
+        truncated = False
+        if requests is not None and requests.would is not None:
+            data, truncated, error = await self._data(job, dumps({"would": requests.would}), calls)
+        elif ran.ok:
+            try:
+                data, truncated, error = await self._data(job, ran.value or b"null", calls)
+            except asyncio.CancelledError:
+                await asyncio.shield(self._written(placed, calls, "cancelled", ran.cpu_ms, None, record))
+                raise
+            if truncated:
+                warnings.append(
+                    f"the result was summarised to fit: narrow it with code, or in the next program start from "
+                    f'await previous("{job.execution_id}"), which is this result in full'
+                    if placed.wanted.kind == "execute"
+                    else "the result was summarised to fit: return less, such as names and paths"
+                )
+            warnings += ["dry run: the program made no write"] if job.request.dry_run and requests is not None else []
+        else:
+            error = error_of(ran.error or {}, calls, Failures() if requests is None else requests.failures)
+        kept = ran.value if ran.ok and error is None and placed.wanted.kind == "execute" else None
+        outcome = "ok" if error is None else str(error["code"])
+        try:
+            await asyncio.shield(self._written(placed, calls, outcome, ran.cpu_ms, kept, record))
+        except Problem as problem:
+            _tell_done(problem, calls)
+            raise
+        return Result(
+            execution_id=job.execution_id,
+            is_error=error is not None,
+            data=data,
+            calls=calls,
+            budget=None if requests is None else requests.budget,
+            error=error,
+            warnings=tuple(warnings),
+            logs=tuple({"level": line.level, "text": line.text} for line in ran.logs),
+            truncated=truncated,
+        )
+
+    async def _data(
+        self, job: Job, value: bytes, calls: tuple[CallRecord, ...]
+    ) -> tuple[Any, bool, dict[str, Any] | None]:
+        """The result as it is answered, whether it was cut, and the error that it amounts to."""
+        cap = int(job.view.config.get("result_chars", 24_000))
+        try:
+            if len(value) > _LARGE:
+                shown, cut = await asyncio.to_thread(shrink, value, cap)
+            else:
+                shown, cut = shrink(value, cap)
+        except NotJson:
+            told = done_first(calls, "the program's result is not JSON: return plain data")
+            return None, False, {"code": "code_error", "detail": told, "fix": "model", "kind": "thrown"}
+        return orjson.Fragment(shown), cut, None
+
+    async def _written(
+        self,
+        placed: Placed,
+        calls: tuple[CallRecord, ...],
+        outcome: str,
+        cpu_ms: float,
+        result: bytes | None,
+        record: OnRecord | None = None,
+    ) -> None:
+        job, wanted = placed.job, placed.wanted
+        writes = sum(c.effect != "read" and c.sent is not False for c in calls)
+        summary: dict[str, Any] = {"cpu_ms": int(cpu_ms), "writes": writes, **wanted.words}
+        if outcome != "ok":
+            summary["error"] = outcome
+        if job.request.dry_run:
+            summary["dry_run"] = True
+        event = ExecutionDone(
+            caller=job.resolved.caller,
+            at=job.resolved.caller.now,
+            execution_id=job.execution_id,
+            tool_name=job.tool.name,
+            connection_name=job.connection.name,
+            outcome="ok" if outcome == "ok" else "error",
+            calls=len(calls),
+            summary=summary,
+            account_id=None if placed.account is None else placed.account.id,
+            intent=wanted.intent,
+            code_digest=None if wanted.text is None else digest_of(wanted.text),
+        )
+        text = None if record is not None and record.durable else wanted.text
+        await self._keeping.finish(event, text, result, placed.owner)
+
+
+def _tell_done(problem: Problem, calls: Sequence[CallRecord]) -> None:
+    """A refusal that comes after writes says so: nobody may take it for one of a program that did nothing."""
+    writes = [c.sent for c in calls if c.effect != "read" and c.sent is not False]
+    if writes:
+        problem.detail = done_first(calls, problem.detail)
+        problem.sent = True if True in writes else "unknown"

@@ -1,0 +1,113 @@
+"""A worker process: many parked runs, one of them executing at a time.
+
+`python -I -m broker.tools.codemode.sandbox.worker`, with the pool at both ends of its pipes. It loads the images it is
+told to, gives up every right it has, says so, and from then on only answers frames. When its input closes it ends.
+"""
+
+import gc
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any, BinaryIO, Final
+
+import wasmtime as wt
+
+from broker.tools.codemode.sandbox import frames
+from broker.tools.codemode.sandbox.engine import RESERVATION, Guest, Imports, make_engine
+from broker.tools.codemode.sandbox.execution import Execution
+from broker.tools.codemode.sandbox.hardening import harden
+from broker.tools.codemode.sandbox.limits import MIB
+from broker.tools.codemode.sandbox.watchdog import Watchdog
+
+_ADDRESS_BYTES: Final = 3 << 30
+_DATA_BYTES: Final = 256 * MIB
+_WARM: Final = frames.RunOrder(0, 1.0, 16 * MIB, 0, 1024, 65536, 1024, 1024, 0, b"async () => 1", b"{}")
+
+
+class _Image:
+    def __init__(self, engine: wt.Engine, told: dict[str, Any]) -> None:
+        self.module = wt.Module.deserialize_file(engine, str(Path(told["path"])))
+        self.memory_bytes, self.max_bytes = int(told["memory_bytes"]), int(told["max_bytes"])
+        self.run, self.deliver = int(told["run"]), int(told["deliver"])
+
+
+class Worker:
+    """The images, the parked runs, and the loop over frames."""
+
+    def __init__(self, images: list[dict[str, Any]]) -> None:
+        self._engine = make_engine()
+        self._imports = Imports(self._engine)
+        self._watchdog = Watchdog(self._engine)
+        self._watchdog.start()
+        self._images = [_Image(self._engine, told) for told in images]
+        self._runs: dict[int, tuple[Execution, _Image]] = {}
+        for number in range(len(images)):
+            execution, image = self._make(0, number, _WARM)
+            execution.begin(image.run, 1)
+            execution.close()
+
+    def _make(self, run: int, number: int, order: frames.RunOrder) -> tuple[Execution, _Image]:
+        image = self._images[number]
+        most = min(image.memory_bytes + order.heap_bytes, image.max_bytes)
+        guest = Guest(self._engine, self._imports, image.module, memory_bytes=most)
+        return Execution(run, guest, order, self._watchdog), image
+
+    def serve(self, stream: BinaryIO) -> None:
+        """Answers frames until there are no more."""
+        while len(header := stream.read(frames.HEADER.size)) == frames.HEADER.size:
+            length, kind, run = frames.HEADER.unpack(header)
+            payload = stream.read(length)
+            if len(payload) < length:
+                return
+            _write(b"".join(self._answer(kind, run, payload)))
+
+    def _answer(self, kind: bytes, run: int, payload: bytes) -> list[bytes]:
+        if kind == frames.DROP:
+            execution, _ = self._runs.pop(run, (None, None))
+            if execution is not None:
+                execution.close()
+            return [frames.frame(frames.DROP, run)]
+        if kind == frames.RUN:
+            order = frames.RunOrder.unpack(payload)
+            execution, image = self._runs[run] = self._make(run, order.image, order)
+            out = execution.begin(image.run, int.from_bytes(os.urandom(8)))
+        elif kind == frames.ANSWER and run in self._runs:
+            execution, image = self._runs[run]
+            out = execution.answer(image.deliver, payload)
+        else:
+            return []
+        if execution.ended:
+            self._runs.pop(run, None)
+        return out
+
+
+def _write(data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(1, view) :]
+
+
+def main() -> None:
+    """Starts, hardens, serves."""
+    stream = sys.stdin.buffer
+    length, _, _ = frames.HEADER.unpack(stream.read(frames.HEADER.size))
+    order = json.loads(stream.read(length))
+    try:
+        worker = Worker(order["images"])
+        gc.collect()
+        gc.freeze()
+        runs = int(order["runs"]) + 1
+        room = max((image["max_bytes"] for image in order["images"]), default=0)
+        done = harden(address_bytes=_ADDRESS_BYTES + runs * RESERVATION, data_bytes=_DATA_BYTES + runs * room)
+    except Exception as error:  # noqa: BLE001 - the pool is told, in a sentence, why this worker does not start
+        _write(
+            frames.frame(frames.HELLO, 0, json.dumps({"failed": f"{type(error).__name__}: {error}"[:1000]}).encode())
+        )
+        raise SystemExit(1) from None
+    _write(frames.frame(frames.HELLO, 0, json.dumps({"done": done}).encode()))
+    worker.serve(stream)
+
+
+if __name__ == "__main__":
+    main()

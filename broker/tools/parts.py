@@ -1,0 +1,79 @@
+"""What runs tools, put together once per process."""
+
+from typing import Protocol
+
+from broker.accounts.views import Views
+from broker.audit.trail import AuditTrail
+from broker.clock import Clock
+from broker.db.database import Database
+from broker.gate.idempotency import Idempotency
+from broker.gate.perform import Gate
+from broker.identity.authenticate import Authenticator
+from broker.metrics import Metrics
+from broker.settings import Limits
+from broker.tools.codemode.keeping import Keeping
+from broker.tools.codemode.programs import Programs
+from broker.tools.codemode.ready import ReadySandbox
+from broker.tools.codemode.run import CodeMode
+from broker.tools.codemode.searching import Searching
+from broker.tools.connect_url import ConnectUrl
+from broker.tools.execute import ToolRunner
+from broker.tools.hints import Hints
+
+
+class Stored(Protocol):
+    """The lowest parts of a process."""
+
+    @property
+    def db(self) -> Database: ...
+    @property
+    def trail(self) -> AuditTrail: ...
+    @property
+    def clock(self) -> Clock: ...
+    @property
+    def metrics(self) -> Metrics: ...
+
+
+class Calling(Protocol):
+    """The parts that a call goes through."""
+
+    @property
+    def gate(self) -> Gate: ...
+    @property
+    def idempotency(self) -> Idempotency: ...
+
+
+def make_runner(
+    parts: Stored,
+    calls: Calling,
+    authenticator: Authenticator,
+    views: Views,
+    ready: ReadySandbox,
+    keeping: Keeping,
+    connect_url: ConnectUrl,
+    limits: Limits,
+) -> ToolRunner:
+    """Runs calls, and programs in the sandbox."""
+    hints = Hints(authenticator)
+    code = CodeMode(
+        ready=ready,
+        searching=Searching(parts.db, parts.clock),
+        keeping=keeping,
+        views=views,
+        gate=calls.gate,
+        hints=hints,
+        clock=parts.clock,
+        limits=limits,
+        metrics=parts.metrics,
+    )
+    return ToolRunner(
+        authenticator=authenticator,
+        views=views,
+        gate=calls.gate,
+        idempotency=calls.idempotency,
+        trail=parts.trail,
+        hints=hints,
+        clock=parts.clock,
+        connect_url=connect_url,
+        programs=Programs(code, calls.idempotency),
+    )
