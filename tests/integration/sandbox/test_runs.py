@@ -192,7 +192,7 @@ async def test_a_tenants_cap_leaves_room_for_others(images: Images) -> None:
         assert box.sandbox.stats().running == 3
         started = time.perf_counter()
         assert await box.value("async () => 1", tenant=THERE) == 1
-        assert time.perf_counter() - started < 1.0  # in line behind the greedy ones it would be two seconds
+        assert time.perf_counter() - started < 0.25
         for task in greedy:
             task.cancel()
         await asyncio.gather(*greedy, return_exceptions=True)
