@@ -17,12 +17,14 @@ end $$;
 -- p_meters, p_caps, p_windows, p_costs: the claims, sorted by meter name; booked all or none. p_hold: seconds after which
 -- nothing of this call can reach the upstream any more. p_expected: what this node's monotonic clock says the database's
 -- reads now. reason: null admitted; 'budget' (retry_ms says when enough is free); 'principal_moved': what the caller
--- remembered was wrong; else the word for why the authority that the call was decided upon no longer stands.
+-- remembered was wrong; 'busy': without p_wait, somebody is taking away what one of its locks guards, or waits to (nothing
+-- was done; in a group nobody may wait for such a lock while holding others); else the word for why the authority that the
+-- call was decided upon no longer stands.
 create function broker.admit{v}(
     p_tenant uuid, p_policy_version bigint, p_identity uuid, p_bearer_tenant uuid, p_bearer uuid, p_root uuid,
     p_connection uuid, p_connection_version int, p_account uuid, p_account_version int, p_maintenance boolean, p_principal bytea,
     p_meters text[], p_caps int[], p_windows int[], p_costs int[], p_reserve int, p_hold int, p_expected timestamptz,
-    p_call uuid, p_execution uuid, p_event audit.events,
+    p_call uuid, p_execution uuid, p_wait boolean, p_event audit.events,
     out reason text, out credential_id uuid, out credential_version int, out kind text, out origins text[], out sealed bytea,
     out principal bytea, out meter text, out remaining int, out retry_ms bigint, out reset_ms bigint, out db_now timestamptz
 ) language plpgsql set search_path = pg_catalog, pg_temp as $$
@@ -45,12 +47,21 @@ begin
     end if;
     db_now := now_;
     -- gate_lock's shared half, written out: an assignment costs a tenth of a call of it.
-    locked := pg_advisory_xact_lock_shared(hashtextextended('tenant:' || p_tenant::text, 7))::text;
-    if p_identity is not null then
-        locked := pg_advisory_xact_lock_shared(hashtextextended('identity:' || p_identity::text, 7))::text;
+    if p_wait then
+        locked := pg_advisory_xact_lock_shared(hashtextextended('tenant:' || p_tenant::text, 7))::text;
+        if p_identity is not null then
+            locked := pg_advisory_xact_lock_shared(hashtextextended('identity:' || p_identity::text, 7))::text;
+        end if;
+        locked := pg_advisory_xact_lock_shared(hashtextextended('bearer:' || p_root::text, 7))::text;
+        locked := pg_advisory_xact_lock_shared(hashtextextended('account:' || p_account::text, 7))::text;
+    elsif not (pg_try_advisory_xact_lock_shared(hashtextextended('tenant:' || p_tenant::text, 7))
+               and (p_identity is null
+                    or pg_try_advisory_xact_lock_shared(hashtextextended('identity:' || p_identity::text, 7)))
+               and pg_try_advisory_xact_lock_shared(hashtextextended('bearer:' || p_root::text, 7))
+               and pg_try_advisory_xact_lock_shared(hashtextextended('account:' || p_account::text, 7))) then
+        reason := 'busy';
+        return;
     end if;
-    locked := pg_advisory_xact_lock_shared(hashtextextended('bearer:' || p_root::text, 7))::text;
-    locked := pg_advisory_xact_lock_shared(hashtextextended('account:' || p_account::text, 7))::text;
     principal := p_principal;
     if principal is null then
         -- What we ask on an account's own budget is its owner's use, whoever had us ask.

@@ -20,9 +20,9 @@ from broker.audit.trail import AuditTrail
 from broker.domain import Caller, Connection, Decision
 from broker.errors import Problem
 from broker.gate import endings
-from broker.gate.admission import (
+from broker.gate.admission import Admissions
+from broker.gate.claims import (
     NO_HINT,
-    Admissions,
     AdmitBusy,
     AdmitLost,
     Admitted,

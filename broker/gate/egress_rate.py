@@ -15,7 +15,7 @@ import structlog
 
 from broker.db import functions
 from broker.db.database import Database
-from broker.gate.admission import CONNECTION_LOST
+from broker.gate.round_trips import CONNECTION_LOST
 
 _log = structlog.get_logger(__name__)
 

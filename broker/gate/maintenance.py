@@ -13,7 +13,8 @@ from broker.clock import Clock
 from broker.domain import Caller, Connection, Decision
 from broker.errors import Problem
 from broker.gate import endings
-from broker.gate.admission import Admissions, Claim, Refused, hold_seconds, ordered
+from broker.gate.admission import Admissions
+from broker.gate.claims import Claim, Refused, hold_seconds, ordered
 from broker.gate.dispatch import Dispatch, Order
 from broker.gate.inflight import InFlight
 from broker.gate.perform import Pace

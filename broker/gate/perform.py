@@ -14,7 +14,7 @@ from broker.clock import Clock
 from broker.domain import Decision, Resolved
 from broker.errors import Problem
 from broker.gate import endings
-from broker.gate.admission import Claim, Refused, hold_seconds, ordered
+from broker.gate.claims import Claim, Refused, hold_seconds, ordered
 from broker.gate.dispatch import Dispatch, Ended, Order, Sendable
 from broker.gate.inflight import InFlight
 from broker.gate.types import BudgetView, CallRecord, CallRequest, Performed
@@ -88,7 +88,9 @@ class Gate:
         refusal is not recorded yet."""
         decision = self.judge(call, prepared)
         if not decision.allowed:
-            raise endings.not_allowed(decision, str(call.execution_id))
+            problem = endings.not_allowed(decision, str(call.execution_id))
+            problem.reason, problem.needs = decision.reason, prepared.effect
+            raise problem
         return decision
 
     async def perform(self, call: CallRequest, prepared: Prepared) -> Performed:

@@ -49,9 +49,12 @@ begin
         end if;
     end loop;
     if p_how = 'sent' and (late or o.stale) then
+        -- Not worth a wait: whoever holds the row changes the account, and in a group others would wait with us.
         update broker.accounts a set last_used_at = db_now
-         where a.tenant_id = p_tenant and a.id = p_account
-           and (a.last_used_at is null or a.last_used_at < db_now - interval '1 minute');
+         where (a.tenant_id, a.id) = (select x.tenant_id, x.id from broker.accounts x
+                                       where x.tenant_id = p_tenant and x.id = p_account
+                                         and (x.last_used_at is null or x.last_used_at < db_now - interval '1 minute')
+                                         for update skip locked);
     end if;
 end $$;
 

@@ -10,7 +10,7 @@ import pytest
 
 from broker.db.database import Database
 from broker.errors import Problem
-from broker.gate.admission import AdmitLost
+from broker.gate.claims import AdmitLost
 from broker.gate.usage import budget_use
 from broker.ids import new_id
 from connectors.base import Answer, Meter, Prepared

@@ -9,7 +9,7 @@ from broker.audit.rows import EventRow
 from broker.db import functions
 from broker.errors import Problem
 from broker.gate import revoke
-from broker.gate.admission import Settled, Settlement
+from broker.gate.claims import Settled, Settlement
 from broker.ids import new_id
 from connectors.base import Answer, Permit, Prepared
 from connectors.errors import EgressRefused, ResponseTooLarge, UpstreamTimeout, UpstreamUnreachable

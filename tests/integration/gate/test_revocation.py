@@ -86,7 +86,7 @@ async def test_60_revocations_under_hammering_let_nothing_out_unnamed(world: Wor
     for round_ in range(60):
         person = await world.person(f"p{round_}")
         stop = asyncio.Event()
-        tasks = [asyncio.create_task(hammered.hammer(node, person, stop)) for node in nodes for _ in range(2)]
+        tasks = [asyncio.create_task(hammered.hammer(node, person, stop)) for node in nodes for _ in range(6)]
         await asyncio.sleep(random.uniform(0.01, 0.03))
         done = await take_away(("account", "bearer", "identity")[round_ % 3], world, person)
         returned = monotonic()

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from broker.errors import CODES, Problem
 from broker.gate import endings
-from broker.gate.admission import HOLD_SECONDS_MAX, hold_seconds, ordered
+from broker.gate.claims import HOLD_SECONDS_MAX, hold_seconds, ordered
 from broker.gate.dbclock import DatabaseClock
 from broker.gate.egress_rate import Turns
 from broker.gate.inflight import InFlight
