@@ -46,6 +46,9 @@ def quiet(cli: Cli) -> None:
 async def reach(settings: Settings) -> AsyncIterator[Storage]:
     """The storage, however it is run at this moment. Raises CannotStart, CommandError."""
     if settings.database_url is None:
+        if settings.database_owner_url is not None:
+            told = "KEYREEVE_DATABASE_OWNER_URL is set, but KEYREEVE_DATABASE_URL is not"
+            raise CommandError(told, "set both, or neither for the embedded database")
         running = await running_embedded(settings)
         if running is not None:
             yield running
