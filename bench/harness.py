@@ -160,9 +160,13 @@ class Installation:
         return int((self.data_dir / "postgres" / "data" / "postmaster.pid").read_text().split()[0])
 
     def workers(self) -> list[int]:
-        """The process ids of the serving processes: children of `up` that are not PostgreSQL."""
+        """The process ids of the serving processes: children of the zygote."""
+        return children(self.zygote())
+
+    def zygote(self) -> int:
+        """The process id of what the serving processes are forked from: the child of `up` that is not PostgreSQL."""
         postmaster = self.postgres_pid()
-        return [pid for pid in children(self.process.pid) if pid != postmaster]
+        return next(pid for pid in children(self.process.pid) if pid != postmaster)
 
     def logs(self) -> bytes:
         """Everything it wrote to standard output and standard error."""
@@ -190,7 +194,9 @@ U = TypeVar("U", bound=Upstream)
 class Installed(Generic[U]):
     """An upstream, an installation that may reach it, and a platform admin's client. A context manager."""
 
-    def __init__(self, upstream: Callable[[Path], U], *, arguments: Sequence[str] = ()) -> None:
+    def __init__(
+        self, upstream: Callable[[Path], U], *, arguments: Sequence[str] = (), env: Mapping[str, str] | None = None
+    ) -> None:
         # Other users must be able to pass: started as root, serving and PostgreSQL leave root.
         self.folder = Path(tempfile.mkdtemp(prefix="krv-e2e-"))
         self.folder.chmod(0o755)
@@ -204,6 +210,7 @@ class Installed(Generic[U]):
                 upstreams=[self.upstream.address],
                 specs={SPEC_NAME: self.upstream.description()},
                 arguments=arguments,
+                env=env,
             )
             self._started.append(self.server)
             self.first_start_seconds = self.server.start()

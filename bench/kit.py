@@ -104,6 +104,7 @@ class TenantKit:
         self.name = name
         self.admin = stand.server.api(admin_key, tenant=name)
         self.platform = stand.server.api(stand.admin_key, tenant=name)
+        self._engineers: list[Engineer] = []
 
     def identity(self, identifier: str | None = None, groups: Sequence[str] = ()) -> str:
         """A new identity; its identifier."""
@@ -164,10 +165,14 @@ class TenantKit:
         if access is not None:
             self.grant({"identifier": chosen}, access, connection)
         session = self.session(chosen)
-        return Engineer(self, chosen, token, account, session)
+        made = Engineer(self, chosen, token, account, session)
+        self._engineers.append(made)
+        return made
 
     def close(self) -> None:
-        """Gives its clients' connections back."""
+        """Gives its clients' connections back, and its engineers'."""
+        for engineer in self._engineers:
+            engineer.close()
         self.admin.close()
         self.platform.close()
 

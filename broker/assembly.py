@@ -1,8 +1,7 @@
 """Putting a process together: from orders (settings, database, root key) to `Services`, and taking it apart again."""
 
 import asyncio
-import contextlib
-import socket
+import secrets
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -15,51 +14,44 @@ from broker.accounts.budgets import Budgets
 from broker.accounts.connections import Connections
 from broker.accounts.definitions import DefinitionPins
 from broker.accounts.deposit import Deposit
-from broker.accounts.learning import Learning
 from broker.accounts.links import Links
 from broker.accounts.offers import Offers
 from broker.accounts.own import OwnAccounts
 from broker.accounts.pending import Pendings
 from broker.accounts.specs import Specs
+from broker.accounts.upstream_oauth.sign_ins import make_upstream_sign_ins
 from broker.accounts.views import Views
 from broker.audit.executions import Executions
 from broker.audit.export import AuditExport
 from broker.audit.query import AuditQuery
 from broker.audit.trail import AuditTrail
-from broker.clock import Clock, SystemClock
-from broker.db.database import Database
+from broker.calling import Calls, assemble_calls, ended
 from broker.db.server_checks import ExternalDatabase
 from broker.gate import revoke
-from broker.gate.admission import Admissions
-from broker.gate.dispatch import Dispatch
-from broker.gate.egress_rate import EgressRate
-from broker.gate.idempotency import Idempotency
-from broker.gate.inflight import CancelListener, Drain, InFlight
-from broker.gate.maintenance import Maintenance
-from broker.gate.nodes import NodeInfo, Nodes
-from broker.gate.perform import Gate
-from broker.gate.principals import Principals
-from broker.gate.sweep import Sweeper
-from broker.gate.types import Measure
 from broker.identity.authenticate import Authenticator
 from broker.identity.identities import Identities
 from broker.identity.keys import Keys
 from broker.identity.logins import Logins
 from broker.identity.oauth.server import make_server
 from broker.identity.offboard import Offboarding
+from broker.identity.oidc.fetching import Documents
+from broker.identity.oidc.server import make_oidc
 from broker.identity.roles import reach
+from broker.identity.sandbox import Ceilings
 from broker.identity.sessions import Sessions
 from broker.identity.signin import SignIn
 from broker.identity.tenants import Tenants
-from broker.ids import new_id
 from broker.jobs.bootstrap_key import BootstrapKeyWatch
+from broker.jobs.definitions_check import DefinitionsCheck
 from broker.jobs.forgetting import Forgetting
+from broker.jobs.loop_lag import watch_loop
 from broker.jobs.partitions import Partitions
 from broker.jobs.readiness import Readiness
 from broker.jobs.runner import Runner
 from broker.jobs.standard import standard_jobs
 from broker.metrics import Metrics
 from broker.policy.grants import Grants
+from broker.sealed import Sealed, sealed_storage
 from broker.services import Services
 from broker.settings import Settings
 from broker.tools.carried import PURPOSE, Carried
@@ -67,14 +59,10 @@ from broker.tools.codemode.keeping import Keeping
 from broker.tools.codemode.ready import ReadySandbox
 from broker.tools.explaining import Explaining
 from broker.tools.listing import Listing
-from broker.tools.parts import make_runner
+from broker.tools.parts import make_portal, make_runner
 from broker.tools.watching import Watching
 from connectors.egress import EgressPolicy
 from connectors.http import HttpClient
-from vault.keyring import Keyring
-from vault.keys import EnvRootKey
-from vault.keystore import SqlKeyStore
-from vault.store import Vault
 
 
 class Ordered(Protocol):
@@ -92,50 +80,6 @@ class Ordered(Protocol):
     def base_url(self) -> str: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Sealed:
-    """The lowest parts: what is needed to read and write sealed things with a record of it."""
-
-    db: Database
-    vault_: Vault
-    trail: AuditTrail
-    metrics: Metrics
-    clock: Clock
-    node: NodeInfo
-
-
-@asynccontextmanager
-async def sealed_storage(
-    database: ExternalDatabase, root_key: str, node: str, *, metrics: Metrics | None = None
-) -> AsyncIterator[Sealed]:
-    """Database, vault and audit trail, without a server around them. `node` empty: the host's name."""
-    db = await Database.open(
-        url=database.url(), connect=database.connect_kwargs(), engine_arguments=database.engine_arguments()
-    )
-    try:
-        vault_ = Vault(Keyring(SqlKeyStore(db.tenant), EnvRootKey(root_key)))
-        clock, counted = SystemClock(), metrics or Metrics()
-        me = NodeInfo((node or socket.gethostname())[:100], new_id())
-        trail = AuditTrail(vault_=vault_, db=db, node=me.node, boot=me.boot, clock=clock, metrics=counted)
-        yield Sealed(db, vault_, trail, counted, clock, me)
-    finally:
-        await db.close()
-
-
-@dataclass(frozen=True, slots=True)
-class Calls:
-    """The parts that a call goes through."""
-
-    gate: Gate
-    maintenance: Maintenance
-    drain: Drain
-    idempotency: Idempotency
-    principals: Principals
-    sweeper: Sweeper
-    nodes: Nodes
-    in_flight: InFlight
-
-
 @asynccontextmanager
 async def assemble(orders: Ordered) -> AsyncIterator[Services]:
     """Every service of a process, its background jobs running."""
@@ -151,90 +95,20 @@ async def assemble(orders: Ordered) -> AsyncIterator[Services]:
         egress = EgressPolicy(settings.allow_upstream)
         http = await stack.enter_async_context(HttpClient(egress))
         views = Views(parts.db)
-        calls = await _calls(settings, orders.database, parts, http, stack)
+        calls = await assemble_calls(settings, orders.database, parts, http, views, stack)
         specs = Specs(parts.db, http, settings.spec_dir)
         ready = await stack.enter_async_context(ReadySandbox(settings, specs, views))
         services = _services(orders, parts, calls, views, specs, egress, ready, http)
         await calls.nodes.beat(parts.clock.now())
         stack.push_async_callback(calls.nodes.leave)
-        stack.push_async_callback(_ended, asyncio.ensure_future(services.watching.run()))
-        await stack.enter_async_context(_jobs(settings, parts, calls).running())
+        for background in (services.watching.run(), watch_loop(parts.metrics)):
+            stack.push_async_callback(ended, asyncio.ensure_future(background))
+        await stack.enter_async_context(_jobs(settings, parts, calls, services.definitions).running())
         yield services
-
-
-async def _calls(
-    settings: Settings, database: ExternalDatabase, parts: Sealed, http: HttpClient, stack: AsyncExitStack
-) -> Calls:
-    limits = settings.limits
-    in_flight = InFlight(per_tenant=limits.in_flight_per_tenant, per_identity=limits.in_flight_per_identity)
-    admissions = Admissions(parts.db, parts.clock.now())
-    dispatch = Dispatch(
-        admissions=admissions,
-        vault_=parts.vault_,
-        trail=parts.trail,
-        http=http,
-        in_flight=in_flight,
-        observe=_counting(parts.metrics),
-    )
-    stack.push_async_callback(dispatch.close)
-    pace = EgressRate(parts.db, parts.node.boot, limits.egress_per_second)
-    for background in (pace.run(), CancelListener(in_flight, database.connect_kwargs()).run()):
-        stack.push_async_callback(_ended, asyncio.ensure_future(background))
-    nodes = Nodes(parts.db, parts.node)
-    principals = Principals(parts.vault_.platform_digest)
-    return Calls(
-        gate=Gate(
-            dispatch=dispatch,
-            trail=parts.trail,
-            clock=parts.clock,
-            limits=limits,
-            in_flight=in_flight,
-            pace=pace,
-            on_learned=Learning(parts.db).learn,
-        ),
-        maintenance=Maintenance(
-            dispatch=dispatch,
-            admissions=admissions,
-            principals=principals,
-            clock=parts.clock,
-            limits=limits,
-            in_flight=in_flight,
-            pace=pace,
-        ),
-        drain=Drain(parts.db),
-        idempotency=Idempotency(parts.db, parts.vault_),
-        principals=principals,
-        sweeper=Sweeper(admissions, parts.trail, nodes),
-        nodes=nodes,
-        in_flight=in_flight,
-    )
 
 
 async def _flushed(trail: AuditTrail) -> None:
     await trail.flush(everything=True)
-
-
-async def _ended(task: "asyncio.Future[Any]") -> None:
-    task.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await task
-
-
-def _counting(metrics: Metrics) -> Any:
-    def observe(measure: Measure) -> None:
-        times = measure.timings
-        total = times.wait_ms + times.admit_ms + times.upstream_ms + times.settle_ms
-        metrics.call(
-            measure.outcome,
-            measure.effect,
-            total=total / 1000,
-            upstream=times.upstream_ms / 1000,
-            admit=times.admit_ms / 1000,
-            settle=times.settle_ms / 1000,
-            wait=times.wait_ms / 1000,
-        )
-
-    return observe
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,6 +148,7 @@ def _services(
         tools=make_runner(
             parts, calls, authenticator, views, ready, keeping, addresses.connect, orders.settings.limits
         ),
+        portal=make_portal(parts, calls, authenticator, views, ready, keeping, orders.settings.limits),
         listing=Listing(authenticator=authenticator, views=views, clock=clock, connect_url=addresses.connect),
         carried=Carried(parts.vault_.platform_digest(PURPOSE, b"")),
         watching=Watching(db, orders.database.connect_kwargs()),
@@ -285,7 +160,7 @@ def _services(
         executions=Executions(db, reach),
         programs=keeping,
         readiness=Readiness(db, parts.vault_.keyring, clock),
-        tenants=Tenants(db=db, keyring=parts.vault_.keyring, trail=trail),
+        tenants=_tenants(orders.settings, parts),
         identities=Identities(db=db, trail=trail, revocation=revoke),
         keys=Keys(db=db, trail=trail, revocation=revoke),
         sessions=Sessions(db=db, trail=trail, revocation=revoke, mcp_url=addresses.mcp),
@@ -295,10 +170,25 @@ def _services(
         accounts=accounts,
         budgets=Budgets(db),
         views=views,
-        definitions=_definitions(parts, calls, views),
         base_url=orders.base_url,
+        **_servers(parts, calls, views),
         **_people(orders, parts, accounts, authenticator, views, http),
     )
+
+
+def _tenants(settings: Settings, parts: Sealed) -> Tenants:
+    return Tenants(
+        db=parts.db,
+        keyring=parts.vault_.keyring,
+        trail=parts.trail,
+        policy_changed=revoke.policy_changed,
+        ceilings=Ceilings.of(settings.limits, isolate=settings.sandbox_isolate),
+    )
+
+
+def _servers(parts: Sealed, calls: Calls, views: Views) -> dict[str, Any]:
+    """What connections to MCP servers need beside the rest, by the names of `Services`."""
+    return {"definitions": _definitions(parts, calls, views), "renewals": calls.renewals}
 
 
 def _definitions(parts: Sealed, calls: Calls, views: Views) -> DefinitionPins:
@@ -352,6 +242,19 @@ def _people(
             **stored,
         ),
         "own_accounts": OwnAccounts(**stored),
+        "upstream_sign_ins": make_upstream_sign_ins(
+            base_url=base_url, vault_=parts.vault_, clock=parts.clock, views=views, http=http, **stored
+        ),
+        "oidc": make_oidc(
+            revocation=revoke,
+            logins=logins,
+            http=http,
+            documents=Documents(http, EgressPolicy(orders.settings.allow_upstream)),
+            vault_=parts.vault_,
+            redirect_uri=lambda tenant: f"{base_url}/t/{tenant}/signin/callback",
+            random=secrets.token_bytes,
+            **stored,
+        ),
         "oauth": make_server(
             revocation=revoke,
             http=http,
@@ -364,25 +267,29 @@ def _people(
     }
 
 
-def _jobs(settings: Settings, parts: Sealed, calls: Calls) -> Runner:
+def _jobs(settings: Settings, parts: Sealed, calls: Calls, definitions: DefinitionPins) -> Runner:
     async def sweep(_: datetime) -> int:
         return await calls.sweeper.sweep()
 
+    check = DefinitionsCheck(db=parts.db, clock=parts.clock, metrics=parts.metrics, pins=definitions)
     pendings = Pendings(db=parts.db, vault_=parts.vault_, trail=parts.trail, clock=parts.clock)
     return Runner(
         parts.db,
         parts.metrics,
-        standard_jobs(
-            db=parts.db,
-            clock=parts.clock,
-            trail=parts.trail,
-            metrics=parts.metrics,
-            partitions=Partitions(parts.db, parts.clock, settings.limits.audit_retention_days),
-            forgetting=Forgetting(parts.db, parts.clock, settings.limits.audit_retention_days),
-            nodes=calls.nodes,
-            key_watch=BootstrapKeyWatch(settings.admin_key_path, parts.clock),
-            sweep=sweep,
-            stale_deposits=pendings.remove_stale,
-            in_flight=calls.in_flight.__len__,
-        ),
+        [
+            *standard_jobs(
+                db=parts.db,
+                clock=parts.clock,
+                trail=parts.trail,
+                metrics=parts.metrics,
+                partitions=Partitions(parts.db, parts.clock, settings.limits.audit_retention_days),
+                forgetting=Forgetting(parts.db, parts.clock, settings.limits.audit_retention_days),
+                nodes=calls.nodes,
+                key_watch=BootstrapKeyWatch(settings.admin_key_path, parts.clock),
+                sweep=sweep,
+                stale_deposits=pendings.remove_stale,
+                in_flight=calls.in_flight.__len__,
+            ),
+            check.job(),
+        ],
     )

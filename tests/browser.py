@@ -7,6 +7,7 @@ skipped and say so.
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -55,6 +56,25 @@ def launched() -> Iterator[Browser]:
             yield browser
         finally:
             browser.close()
+
+
+_FRAMES = "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
+_FOCUSED = "document.hasFocus() && document.activeElement !== document.body && document.activeElement !== null"
+
+
+def first_tab(page: Page) -> None:
+    """Presses Tab on a page on which nothing has been pressed, until it has moved the focus.
+
+    A page gets no keys before it is there and drawn (Chromium drops them until the first frame), and a busy machine
+    draws late. Where the first key that counts leads is for the caller to see. Raises AssertionError after 30 s.
+    """
+    page.bring_to_front()  # only the window in front has a focus to speak of
+    page.wait_for_load_state()
+    deadline = time.monotonic() + 30
+    while not page.evaluate(_FOCUSED):
+        assert time.monotonic() < deadline, "Tab focuses nothing"
+        page.evaluate(_FRAMES)
+        page.keyboard.press("Tab")
 
 
 def serious(page: Page) -> list[str]:

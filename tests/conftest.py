@@ -1,15 +1,20 @@
 """A real PostgreSQL for integration tests: migrated once per run, a fresh tenant per test.
 
 `KEYREEVE_TEST_DATABASE_URL` (a superuser's URL), else a testcontainer where Docker answers, else the embedded server.
+
+And the end of what tests share: after the last test that uses it, not after the last test of all. A dozen installations
+that nobody asks any more would take memory and time from those that follow.
 """
 
 import asyncio
+import contextlib
+import inspect
 import os
 import secrets
 import shutil
 import subprocess
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +30,34 @@ from broker.clock import SystemClock
 from broker.db.database import Database
 from broker.db.migrate import migrate
 from broker.ids import new_id
+
+_TESTS = Path(__file__).resolve().parent
+_last_uses: dict[str, list[Any]] = {}
+"""By a test's id: the fixtures of ours, shared by the whole run, that no later test uses."""
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Finds each shared fixture's last test. Only plain generators: asynchronous ones end with their event loop."""
+    last: dict[Any, str] = {}
+    for item in session.items:
+        info: Any = getattr(item, "_fixtureinfo", None)
+        for found in () if info is None else info.name2fixturedefs.values():
+            for fixture in found:
+                func = inspect.unwrap(fixture.func)
+                ours = inspect.isgeneratorfunction(func) and Path(inspect.getfile(func)).is_relative_to(_TESTS)
+                if fixture.scope == "session" and ours:
+                    last[fixture] = item.nodeid
+    for fixture, nodeid in last.items():
+        _last_uses.setdefault(nodeid, []).append(fixture)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: Any) -> Iterator[None]:
+    """Ends what was used for the last time; an error of theirs is this test's."""
+    yield
+    with contextlib.ExitStack() as ends:
+        for fixture in _last_uses.pop(item.nodeid, ()):
+            ends.callback(fixture.finish, item._request)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,5 @@
-"""The running installation as fixtures. A conftest imports them; each such folder gets an installation of its own.
+"""The running installation as fixtures. A conftest imports them; each such folder gets an installation of its own,
+which ends after the last test that uses it (tests/conftest.py).
 
 `running_server` is the whole thing as people run it: the bundled Cloudflare simulator and `keyreeve up`, each a process
 of its own, plus the short way to tenants, engineers and grants (bench/kit.py). A test works in a tenant of its own

@@ -7,10 +7,10 @@ so processes of two releases can run side by side against one database, each wit
 import hashlib
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from sqlalchemy import Connection, text
-
-from broker.db.scripts import run_script
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
 
 _ROOT = Path(__file__).resolve().parent.parent
 FILES: tuple[str, ...] = (
@@ -21,6 +21,7 @@ FILES: tuple[str, ...] = (
     "gate/admit.sql",
     "gate/settle.sql",
     "gate/revoke.sql",
+    "gate/executions.sql",
     "gate/idempotency.sql",
     "gate/egress.sql",
     "identity/family.sql",
@@ -47,11 +48,15 @@ def call(statement: str) -> str:
     return statement.replace("{v}", suffix())
 
 
-def install(connection: Connection) -> bool:
+def install(connection: "Connection") -> bool:
     """Installs the functions unless this very version is there. Returns whether anything was done.
 
     Runs as the owner, inside the migration's lock. EXECUTE goes to `keyreeve_app` alone.
     """
+    from sqlalchemy import text  # a start that finds nothing to install does without
+
+    from broker.db.scripts import run_script
+
     probe = text("select count(*) from pg_proc where proname = :name and pronamespace = 'broker'::regnamespace")
     if connection.execute(probe, {"name": f"resolve{suffix()}"}).scalar_one():
         return False

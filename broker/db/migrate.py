@@ -12,6 +12,9 @@ from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from broker.db import functions
+from broker.db.schema import CURRENT
+
+__all__ = ["CURRENT", "head", "migrate"]
 
 _LOCK = 0x6B72765F6D696772  # "krv_migr"
 
@@ -68,7 +71,3 @@ async def migrate(owner_url: str, engine_arguments: Mapping[str, Any] | None = N
             return await connection.run_sync(_upgrade)
     finally:
         await engine.dispose()
-
-
-CURRENT = "select version_num from public.alembic_version"
-"""What the app role may ask to know whether the schema is ready."""

@@ -10,7 +10,6 @@ from typing import Any, Literal
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import asyncpg
-from sqlalchemy import URL
 
 OLDEST, NEWEST = 15, 18
 """Supported major versions."""
@@ -62,6 +61,8 @@ class ExternalDatabase:
 
     def url(self) -> str:
         """SQLAlchemy's spelling, password included. TLS is not in it: pass `engine_arguments` as well."""
+        from sqlalchemy import URL  # heavy, and `up` comes by without it
+
         if self.host.startswith("/"):
             query = {"host": self.host, "port": str(self.port)}
             made = URL.create("postgresql+asyncpg", self.user, self.password, database=self.database, query=query)

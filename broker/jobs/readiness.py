@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from broker.clock import Clock
 from broker.db import functions
 from broker.db.database import Database
-from broker.db.migrate import CURRENT, head
+from broker.db.schema import CURRENT, HEAD
 from vault.binding import PLATFORM
 from vault.errors import VaultError
 from vault.keyring import Keyring
@@ -57,7 +57,6 @@ class Readiness:
         self._db = db
         self._keyring = keyring
         self._clock = clock
-        self._head = head()
         self._lock = asyncio.Lock()
         self._last: tuple[float, Report] | None = None
 
@@ -88,10 +87,11 @@ class Readiness:
             checks[failed] = "failed; see the log"
         return Report(checks)
 
-    async def _migrations(self, conn: AsyncConnection) -> str:
+    @staticmethod
+    async def _migrations(conn: AsyncConnection) -> str:
         current = str(await conn.scalar(text(CURRENT)))
         # Revisions are numbered: a later one was brought by a newer release, beside which this one may serve.
-        return OK if current >= self._head else f"at {current}, need {self._head}"
+        return OK if current >= HEAD else f"at {current}, need {HEAD}"
 
     @staticmethod
     async def _functions(conn: AsyncConnection) -> str:

@@ -4,7 +4,7 @@ import asyncpg
 import structlog
 
 from broker.clock import SystemClock
-from broker.db.migrate import CURRENT
+from broker.db.schema import CURRENT
 from broker.db.server_checks import DatabaseUrlRefused, ExternalDatabase, check_server, parse_database_url
 from broker.server.errors import CannotStart
 

@@ -1,4 +1,4 @@
-"""What the parent tells a worker: one line of JSON on its standard input, which holds every secret it needs."""
+"""What the parent tells a worker: one line of JSON down its channel, which holds every secret it needs."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -18,7 +18,6 @@ class Orders:
     settings: Settings
     database: ExternalDatabase
     root_key: str = field(repr=False)
-    socket_fd: int
     port: int
     metrics_folder: str | None
     base_url: str
@@ -45,7 +44,6 @@ class Orders:
                 "limits": {name: getattr(s.limits, name) for name in s.limits.__slots__},
                 "database": {**asdict(self.database), "root_certificates": _text(self.database.root_certificates)},
                 "root_key": self.root_key,
-                "socket_fd": self.socket_fd,
                 "port": self.port,
                 "metrics_folder": self.metrics_folder,
                 "base_url": self.base_url,
@@ -76,7 +74,6 @@ class Orders:
             settings=settings,
             database=_place(given["database"]),
             root_key=given["root_key"],
-            socket_fd=given["socket_fd"],
             port=given["port"],
             metrics_folder=given["metrics_folder"],
             base_url=given["base_url"],

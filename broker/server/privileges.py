@@ -5,12 +5,10 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import structlog
-
 from broker.db.embedded.errors import NoSafeUser
-from broker.db.embedded.users import Account, can_run, database_account, serving_account
-
-_log = structlog.get_logger(__name__)
+from broker.db.embedded.users import Account, database_account, serving_account
+from broker.server.errors import CannotStart
+from broker.server.forking import Zygote
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,28 +17,63 @@ class Serving:
 
     account: Account | None
 
+    def zygote(self) -> Zygote:
+        """A new zygote of that user. Raises CannotStart."""
+        try:
+            return Zygote.start(self.account)
+        except OSError as error:
+            what = f"no process can be started with {sys.executable}: {error.strerror}"
+            raise CannotStart(what, "see the limits on processes and memory") from None
+
     def give(self, folder: Path) -> None:
         """Makes `folder`, which is empty, the serving user's own."""
         if self.account is not None:
             os.chown(folder, self.account.uid, self.account.gid, follow_symlinks=False)
 
 
-def choose_serving() -> Serving:
-    """The user to serve as. Stays root, with a warning, only where no other user can reach the installed code."""
-    try:
-        account = serving_account(database_account())
-    except NoSafeUser as error:
-        _log.warning("serving as root", cause=str(error))
-        return Serving(None)
-    if account is None:
-        return Serving(None)
-    # Light parts of each place the program lives in; importing all of it would take a second of every start.
-    probe = [sys.executable, "-P", "-c", "import broker.settings, connectors.errors, vault.errors, orjson, uvloop"]
-    if not can_run(account, probe):
-        _log.warning(
-            "serving as root",
-            cause=f"{account.name} cannot run {sys.executable}",
-            advice="install Keyreeve where other users can read it, or start it as a normal user",
-        )
-        return Serving(None)
-    return Serving(account)
+class Beginning:
+    """The zygote on its way, as the user that is meant to serve: it imports while this process does.
+
+    Make it first of all, before a thread or an event loop is there; `settle` says what came of it.
+    """
+
+    def __init__(self) -> None:
+        self._warning: dict[str, str] = {}
+        self._account: Account | None = None
+        try:
+            self._account = serving_account(database_account())
+        except NoSafeUser as error:
+            self._warning = {"cause": str(error)}
+        self._zygote: Zygote | None
+        try:
+            self._zygote = Zygote.start(self._account)
+        except OSError:  # that user may not run the interpreter
+            self._zygote = None
+
+    async def settle(self) -> tuple[Serving, Zygote]:
+        """The user to serve as, and its zygote. Stays root, with a warning, only where no other user can reach the
+        installed code. Raises CannotStart."""
+        zygote = self._zygote
+        if zygote is not None and not await zygote.is_here():
+            zygote = None
+        if zygote is None and self._account is not None:
+            self._warning = {
+                "cause": f"{self._account.name} cannot run {sys.executable}",
+                "advice": "install Keyreeve where other users can read it, or start it as a normal user",
+            }
+            self._account = None
+            zygote = Serving(None).zygote()
+            if not await zygote.is_here():
+                zygote = None
+        if zygote is None:
+            raise CannotStart(f"{sys.executable} cannot run the workers' program", "its words, above, say why")
+        if self._warning:
+            import structlog  # later than the zygote, which is on its way before anything else is loaded
+
+            structlog.get_logger(__name__).warning("serving as root", **self._warning)
+        return Serving(self._account), zygote
+
+    def abandon(self) -> None:
+        """Ends what was begun."""
+        if self._zygote is not None:
+            self._zygote.close()

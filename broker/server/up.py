@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import errno
-import importlib
 import os
 import signal
 import socket
@@ -16,13 +15,13 @@ from types import FrameType
 import orjson
 import structlog
 
-from broker import metrics
 from broker.clock import SystemClock
+from broker.db.schema import is_complete
 from broker.server.children import Workers
 from broker.server.errors import CannotStart
 from broker.server.files import write_private
 from broker.server.orders import Orders
-from broker.server.privileges import Serving, choose_serving
+from broker.server.privileges import Beginning, Serving
 from broker.server.storage import Storage, open_storage
 from broker.settings import Settings
 from vault.errors import VaultError
@@ -48,28 +47,25 @@ class Ready:
         return orjson.dumps(body).decode()
 
 
-async def up(settings: Settings, *, json_ready: bool) -> int:
+async def up(settings: Settings, beginning: Beginning, *, json_ready: bool) -> int:
     """Runs until SIGTERM, SIGINT or SIGHUP; returns the exit code. Raises CannotStart with a sentence for people."""
     harden_process()
     stop = asyncio.Event()
     _stop_when_told(stop)
-    serving = choose_serving()
-    prepare_folder(settings.data_dir, serving)
-    root_key = read_root_key(settings)
-    listening = listen(settings.host, settings.port)
-    port = int(listening.getsockname()[1])
-    settings = replace(settings, port=port)
     async with contextlib.AsyncExitStack() as stack:
-        stack.callback(listening.close)
-        workers = Workers(serving, count=settings.workers, listening=listening)
+        stack.callback(beginning.abandon)
+        serving, zygote = await beginning.settle()
+        prepare_folder(settings.data_dir, serving)
+        root_key = read_root_key(settings)
+        listening = stack.enter_context(listen(settings.host, settings.port))
+        settings = replace(settings, port=int(listening.getsockname()[1]))
+        workers = Workers(serving, zygote, count=settings.workers, listening=listening)
         stack.push_async_callback(workers.stop)
-        await workers.spawn()
-        importing = asyncio.ensure_future(asyncio.to_thread(importlib.import_module, "broker.assembly"))
+        workers.spawn()
         storage = await stack.enter_async_context(open_storage(settings, serving))
         stack.push_async_callback(workers.stop)  # again: they end before the storage does
-        await importing
         await start_database(settings, storage, root_key)
-        await workers.start(orders_for(settings, storage, root_key, listening, serving))
+        await workers.start(orders_for(settings, storage, root_key, serving))
         ready = Ready(public_url(settings), settings.admin_key_path)
         announce(settings, ready, json_ready=json_ready)
         stack.callback(forget, settings)
@@ -141,7 +137,7 @@ def read_root_key(settings: Settings) -> str:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """The listening socket; the workers inherit it."""
+    """The listening socket, which the workers are given."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -172,10 +168,12 @@ def _bind(sock: socket.socket, host: str, port: int) -> None:
 
 
 async def start_database(settings: Settings, storage: Storage, root_key: str) -> None:
-    """Migrates, and makes what the first start needs."""
-    # Imported here, and by then already: half of the program stands behind it, and the workers import it too meanwhile.
-    from broker.assembly import sealed_storage
+    """Migrates, and makes what the first start needs, where that has not been done."""
+    if await is_complete(storage.app):
+        return
+    # Half of the program stands behind these; at most starts they are not needed.
     from broker.db.migrate import migrate
+    from broker.sealed import sealed_storage
     from broker.server.bootstrap import prepare
 
     if storage.owner is not None:
@@ -185,12 +183,12 @@ async def start_database(settings: Settings, storage: Storage, root_key: str) ->
         await prepare(parts.db, parts.vault_, parts.trail, settings.admin_key_path, SystemClock().now())
 
 
-def orders_for(
-    settings: Settings, storage: Storage, root_key: str, listening: socket.socket, serving: Serving
-) -> Orders:
+def orders_for(settings: Settings, storage: Storage, root_key: str, serving: Serving) -> Orders:
     """What every worker is handed."""
     folder: Path | None = None
     if settings.workers > 1:
+        from broker import metrics  # heavy, and needed here alone
+
         folder = settings.data_dir / "run" / "metrics"
         metrics.empty_folder(folder)
         serving.give(folder)
@@ -199,7 +197,6 @@ def orders_for(
         settings=replace(settings, root_key_value=None, database_url=None, database_owner_url=None),
         database=storage.app,
         root_key=root_key,
-        socket_fd=listening.fileno(),
         port=settings.port,
         metrics_folder=None if folder is None else str(folder),
         base_url=public_url(settings),

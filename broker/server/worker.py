@@ -1,19 +1,20 @@
-"""A worker: serves the application on the socket it inherits. Started as `python -m broker.server.worker`.
+"""A worker: serves the application on the socket it is given. Forked from the zygote (broker/server/zygote.py).
 
-What it needs comes as one JSON object on its standard input, which then stays open: its end means that the parent is
-gone, and the worker ends too, at once, for its database goes down with the parent. `ready` on its standard output says
-that it serves. SIGTERM drains: no new connections, running calls are finished or, after the bound, cancelled and
+What it needs comes as one JSON object down its channel to the parent, which then stays open: its end means that the
+parent is gone, and the worker ends too, at once, for its database goes down with the parent. `ready` up the channel
+says that it serves. SIGTERM drains: no new connections, running calls are finished or, after the bound, cancelled and
 settled.
 """
 
 import asyncio
+import contextlib
 import gc
 import os
+import signal
 import socket
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Final
 
-import structlog
 import uvicorn
 import uvloop
 
@@ -24,18 +25,27 @@ from broker.server.orders import Orders
 from broker.server.protocol import BoundedProtocol
 from vault.harden import harden_process
 
-_log = structlog.get_logger(__name__)
+ORPHANED: Final = 70
+"""The exit code of a worker whose parent is gone."""
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's server, which tells the parent when it serves and leaves signals to us.
+    """uvicorn's server, which says when it serves and when it begins to drain (what never ends must be told to).
 
-    `on_stop` is called before it drains: what never ends by itself must be told to.
+    It also leaves its signal handlers in place. uvicorn would give the signal that it ended for to the handlers before
+    it, and the default one kills: nothing after the drain would be done, such as writing the last refusals down.
     """
 
-    def __init__(self, config: uvicorn.Config, on_stop: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None], on_stop: Callable[[], None]) -> None:
         super().__init__(config)
+        self._on_ready = on_ready
         self._on_stop = on_stop
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self.handle_exit)
+        yield
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._on_stop()
@@ -43,11 +53,10 @@ class _Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        sys.stdout.write("ready\n")
-        sys.stdout.flush()
+        self._on_ready()
 
 
-async def serve(orders: Orders) -> None:
+async def serve(orders: Orders, listening: socket.socket, on_ready: Callable[[], None]) -> None:
     """Serves until told to stop."""
     async with assemble(orders) as services:
         app = create_app(services, orders.port)
@@ -72,34 +81,34 @@ async def serve(orders: Orders) -> None:
         gc.collect()
         gc.freeze()
         gc.set_threshold(10_000, 20, 20)
-        listening = socket.socket(fileno=orders.socket_fd)
-        await _Server(config, services.watching.close).serve(sockets=[listening])
+        await _Server(config, on_ready, services.watching.close).serve(sockets=[listening])
 
 
-async def _end_with_parent() -> None:
-    """Ends this process when standard input closes: the parent was killed."""
-    loop = asyncio.get_running_loop()
-    reader = asyncio.StreamReader()
-    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
-    await reader.read()
-    os._exit(70)
+async def _end_with_parent(reader: asyncio.StreamReader) -> None:
+    """Ends this process when the channel does: the parent was killed."""
+    while await reader.read(1024):
+        pass
+    os._exit(ORPHANED)
 
 
-async def _run(orders: Orders) -> None:
-    watch = asyncio.ensure_future(_end_with_parent())
+async def _run(orders: Orders, channel: socket.socket, listening: socket.socket) -> None:
+    reader, writer = await asyncio.open_connection(sock=channel)
+    watch = asyncio.ensure_future(_end_with_parent(reader))
     try:
-        await serve(orders)
+        await serve(orders, listening, lambda: writer.write(b"ready\n"))
     finally:
         watch.cancel()
 
 
-def main() -> None:
-    """The worker's entry."""
+def main(channel: socket.socket, listening: socket.socket) -> int:
+    """The worker's whole life; its exit code."""
     harden_process()
-    orders = Orders.decode(sys.stdin.buffer.readline())
+    with channel.makefile("rb") as told:
+        line = told.readline()
+    if not line.endswith(b"\n"):
+        return ORPHANED
+    orders = Orders.decode(line)
     logs.configure(json=orders.settings.json_logs, node=orders.settings.node)
-    uvloop.run(_run(orders))
-
-
-if __name__ == "__main__":
-    main()
+    channel.setblocking(False)  # noqa: FBT003 - its only parameter
+    uvloop.run(_run(orders, channel, listening))
+    return 0

@@ -3,8 +3,6 @@
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from sqlalchemy import URL
-
 Role = Literal["owner", "app", "superuser"]
 
 
@@ -45,6 +43,8 @@ class ConnectionInfo:
 
     def url(self, role: Role) -> str:
         """SQLAlchemy's spelling of the same (it holds the password). Raises `PermissionError` for a withheld role."""
+        from sqlalchemy import URL  # heavy, and `up` comes by without it
+
         user, password = self._login(role)
         query = {"host": self.socket_dir, "port": str(self.port)}
         made = URL.create("postgresql+asyncpg", user, password, database=self.database, query=query)

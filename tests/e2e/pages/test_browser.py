@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from bench.harness import Stand
 from bench.kit import TenantKit
-from tests.browser import SCHEMES, WIDTHS, launched, serious
+from tests.browser import SCHEMES, WIDTHS, first_tab, launched, serious
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +59,8 @@ def sign_in_link(kit: TenantKit) -> str:
 
 def sign_in(page: Page, kit: TenantKit) -> None:
     page.goto(sign_in_link(kit))
-    page.get_by_role("button", name="Sign in").click()
+    with page.expect_navigation():  # to the end: the click is done when the answer begins, before there is a page
+        page.get_by_role("button", name="Sign in").click()
 
 
 def test_a_connect_link_from_message_to_connected(context: BrowserContext, kit: TenantKit) -> None:
@@ -167,8 +168,7 @@ def test_copying_and_the_keyboard(browser: Browser, kit: TenantKit) -> None:
     window = browser.new_context(permissions=["clipboard-read", "clipboard-write"])
     page = window.new_page()
     sign_in(page, kit)
-    page.bring_to_front()  # only the window in front has a focus to speak of
-    page.keyboard.press("Tab")
+    first_tab(page)
     expect(page.get_by_role("link", name="Skip to content")).to_be_focused()
     page.keyboard.press("Enter")
     expect(page.locator("main")).to_be_focused()
