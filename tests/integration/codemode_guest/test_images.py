@@ -176,3 +176,34 @@ async def test_searches_are_fast_enough_for_people_not_to_notice(kit: Kit) -> No
             value(await kit.search(code))
             took.append(time.perf_counter() - began)
         assert statistics.median(took) < most, (code, took)
+
+
+async def test_typescript_runs_without_its_types(kit: Kit) -> None:
+    code = """interface Zone { id: string; name: string }
+const list = async (path: string): Promise<Zone[]> => (await cloudflare.request<Zone[]>({ path })).result as Zone[]
+
+async () => {
+  const found: Record<string, unknown> = { path: await list('/zones') }
+  return found!.path
+}"""
+    outcome = await kit.execute(code)
+    assert (value(outcome), outcome.host_calls) == ("/zones", 1)
+    assert value(await kit.search("const n: number = find('dns').length as number\nreturn n > 0")) is True
+    fenced = "```ts\nasync (): Promise<number> => 7\n```"
+    assert value(await kit.execute(fenced)) == 7
+
+
+async def test_lines_of_typescript_are_those_that_were_written(kit: Kit) -> None:
+    code = "type A = {\n  x: string\n}\n\nconst a: A = { x: 'y' }\n  ;(a as any).b.c()"
+    error = (await kit.execute(code)).error or {}
+    assert (error["kind"], error["line"]) == ("thrown", 6)
+    refused = (await kit.execute("enum A { X }\nreturn A.X")).error or {}
+    assert (refused["kind"], refused["line"]) == ("syntax", 1)
+
+
+async def test_a_program_that_was_begun_is_not_begun_again(kit: Kit) -> None:
+    code = "const n = 1; await cloudflare.request({ path: '/zones' }); throw new SyntaxError('mine: ' + n)"
+    outcome = await kit.execute(code)
+    assert (outcome.host_calls, (outcome.error or {})["kind"]) == (1, "thrown")
+    later = "await cloudflare.request({ path: '/zones' }); return eval('const a: number = 1')"
+    assert (await kit.execute(later)).host_calls == 1

@@ -37,11 +37,18 @@ class Kit:
         self.image = image
 
     async def run(
-        self, code: str, host: Host = echo, *, tenant: UUID = HERE, isolated: bool = False, **limits: Any
+        self,
+        code: str,
+        host: Host = echo,
+        *,
+        tenant: UUID = HERE,
+        isolated: bool = False,
+        at_once: int | None = None,
+        **limits: Any,
     ) -> Outcome:
         """Runs a program; `limits` are fields of RunLimits."""
-        program = Program(self.image, code)
-        return await self.sandbox.run(program, host, tenant=tenant, limits=RunLimits(**limits), isolated=isolated)
+        program, held = Program(self.image, code), RunLimits(**limits)
+        return await self.sandbox.run(program, host, tenant=tenant, limits=held, isolated=isolated, at_once=at_once)
 
     async def value(self, code: str, host: Host = echo, **others: Any) -> Any:
         """The parsed result of a program that must succeed."""

@@ -141,3 +141,14 @@ async def test_only_this_package_prepares(tmp_path: Path) -> None:
     images = Images(tmp_path / "i", sources=sources)
     with pytest.raises(BuildFailed, match="may not prepare"):
         await images.search_image("d", chunks(1), prepare="json:loads")
+
+
+async def test_what_a_killed_builder_left_is_in_nobodys_way(copied: Images, images: Images) -> None:
+    image = await images.execute_image()
+    folder = copied._folder
+    (folder / f"{image.path.stem}.json").unlink()
+    for name in (f".{image.path.stem}.new", f".{image.path.stem}.0123.code.new"):
+        (folder / name).write_bytes(b"half")
+    made = await copied.execute_image()
+    assert made.path.stat().st_size == image.path.stat().st_size
+    assert list(folder.glob(".*")) == []

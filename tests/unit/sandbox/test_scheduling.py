@@ -10,8 +10,10 @@ from broker.tools.codemode.sandbox.scheduling import HALF_LIFE_SECONDS, Place, T
 A, B, C = (UUID(int=number) for number in range(3))
 
 
-def place(runs: int = 0, owed: int = 0, *, room: bool = True, mine: bool = False, heavy: bool = False) -> Place:
-    return Place(runs, owed, room, mine, heavy)
+def place(
+    runs: int = 0, owed: int = 0, *, room: bool = True, mine: bool = False, heavy: bool = False, slow: bool = False
+) -> Place:
+    return Place(runs, owed, room, mine, heavy, slow)
 
 
 def take_all(turns: Turns[str]) -> list[str]:
@@ -118,3 +120,13 @@ def test_with_one_worker_all_share_it() -> None:
     assert choose([place(heavy=True)], heavy=False) == 0
     assert choose([place(heavy=True)], heavy=True) == 0
     assert choose([], heavy=False) is None
+
+
+def test_workers_that_give_way_are_for_those_who_compute_much() -> None:
+    places = [place(slow=True), place(runs=3)]
+    assert choose(places, heavy=False) == 1
+    assert choose([place(slow=True), place(runs=3, owed=2)], heavy=False) == 0, "it is not left idle"
+    assert choose(places, heavy=True) == 0
+    # Better one that gives way than none.
+    assert choose([place(slow=True), place(room=False)], heavy=False) == 0
+    assert choose([place(slow=True, room=False), place()], heavy=True) == 1

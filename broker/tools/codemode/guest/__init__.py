@@ -29,7 +29,7 @@ _COMMON: Final = (
     "primordials", "host", "console", "values", "random", "text", "url", "formdata", "failure", "scan", "forms",
 )  # fmt: skip
 _KINDS: Final = {
-    "execute": ("request", "cloudflare"),
+    "execute": ("request", "cloudflare", "portal"),
     "search": ("words", "spec", "find", "operation"),
 }
 _HERE: Final = Path(__file__).parent

@@ -1,10 +1,4 @@
-// The `cloudflare` object of execute, and `previous`.
-const cloudflare = {};
-give(cloudflare, "request", request);
-for (const method of ["get", "post", "put", "patch", "delete"]) {
-  give(cloudflare, method, (path, rest) => request(upper(method), path, rest));
-}
-
+// The `cloudflare` object of execute, and `previous`; `clientOf` makes as much for each API of a portal.
 const PAGE_OPTIONS = { __proto__: null, query: 1, limit: 1, maxPages: 1, perPage: 1, headers: 1, method: 1, body: 1, path: 1, params: 1 };
 const MAX_PAGES = 1000;
 
@@ -60,12 +54,12 @@ const nextQuery = (query, envelope, count, seen) => {
   return more ? { ...query, page: page + 1 } : undefined;
 };
 
-async function* pagesOf({ asked, limit, maxPages }) {
+async function* pagesOf(ask, { asked, limit, maxPages }) {
   const seen = new MapType();
   let query = { ...(asked.query ?? asked.params) };
   let given = 0;
   for (let number = 0; number < maxPages && given < limit; number++) {
-    const envelope = await request({ ...asked, query });
+    const envelope = await ask({ ...asked, query });
     const items = itemsOf(envelope);
     given += items.length;
     yield envelope;
@@ -74,9 +68,9 @@ async function* pagesOf({ asked, limit, maxPages }) {
   }
 }
 
-async function* itemsOfPages(paging) {
+async function* itemsOfPages(ask, paging) {
   let left = paging.limit;
-  for await (const envelope of pagesOf(paging)) {
+  for await (const envelope of pagesOf(ask, paging)) {
     for (const item of itemsOf(envelope)) {
       if (left-- <= 0) return;
       yield item;
@@ -85,20 +79,29 @@ async function* itemsOfPages(paging) {
 }
 
 // An async iterator over items; `.pages()` over whole answers; `.all()` (or `.toArray()`) a promise of an array of items.
-give(cloudflare, "paginate", (first, second) => {
+const paginator = (ask) => (first, second) => {
   const paging = readPaging(first, second);
-  const items = itemsOfPages(paging);
+  const items = itemsOfPages(ask, paging);
   const all = async () => {
     const list = [];
     for await (const item of items) list.push(item);
     return list;
   };
-  give(items, "pages", () => pagesOf(paging));
+  give(items, "pages", () => pagesOf(ask, paging));
   give(items, "all", all);
   give(items, "toArray", all);
   return items;
-});
-freeze(cloudflare);
+};
+
+// The client of one API, from what asks it.
+const clientOf = (ask) => {
+  const client = {};
+  give(client, "request", ask);
+  for (const method of ["get", "post", "put", "patch", "delete"]) give(client, method, (path, rest) => ask(upper(method), path, rest));
+  give(client, "paginate", paginator(ask));
+  return client;
+};
+const cloudflare = freeze(clientOf(request));
 
 const previous = (executionId) => {
   const calledAt = new ErrorType("").stack;
@@ -111,6 +114,7 @@ const previous = (executionId) => {
 const applyContext = (context) => {
   if (typeof context.accountId === "string") give(globalThis, "accountId", context.accountId);
   if (context.zones !== undefined) give(globalThis, "zones", context.zones);
+  if (isObject(context.portal)) applyPortal(bare(context.portal));
 };
 give(globalThis, "cloudflare", cloudflare);
 give(globalThis, "previous", previous);

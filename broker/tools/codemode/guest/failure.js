@@ -61,7 +61,7 @@ const describeSyntax = (code, text, whole, statements) => {
   const [error, place] = further ? [whole, first] : [statements, second];
   const hint = exec(TYPESCRIPT, text) === null
     ? "Send one `async () => { … }`, or statements."
-    : "Write plain JavaScript: type annotations, `as`, `interface` and generics are not understood.";
+    : "Write plain JavaScript: types are taken out where that leaves JavaScript, but not enums, namespaces or parameter properties.";
   return failSyntax(error.message || "this is not JavaScript", code, place.line, place.column, hint);
 };
 

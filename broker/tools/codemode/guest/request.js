@@ -171,7 +171,8 @@ const graphqlEnvelope = (body, status) => {
   return give(made, "data", made.result);
 };
 
-const request = (first, second, third) => {
+// A way to ask one API: `call(text)` takes what was asked for to the host.
+const requester = (call) => (first, second, third) => {
   const calledAt = new ErrorType("").stack;
   let told;
   let text;
@@ -182,7 +183,7 @@ const request = (first, second, third) => {
     return PromiseType.reject(error);
   }
   openRequests.count++;
-  return then(callHost("request", text), (reply) => {
+  return then(call(text), (reply) => {
     openRequests.count--;
     return envelopeOf(reply, told.path);
   }, (rejected) => {
@@ -190,6 +191,8 @@ const request = (first, second, third) => {
     throw failedRequest(rejected, told.method + " " + told.path, calledAt);
   });
 };
+
+const request = requester((text) => callHost("request", text));
 
 const failedRequest = (rejected, asked, calledAt) => {
   const told = isObject(rejected) ? bare(rejected) : { __proto__: null, message: StringType(rejected) };

@@ -9,6 +9,8 @@ const fullPaths = {};
 let tagLists = [];
 let ops = []; // by number
 let groupOf, tagsOf, methodOf, flagsOf, readOf; // by number
+const NONE = 65535;
+let firstOf, nextOf; // by group: its first number; by number: the next of the same group; NONE where there is none
 let groupSize, readSize; // by group: how many operations, and how many of them only read
 const readItems = []; // by group: an item of those, where they are some and not all: what a reader sees most often
 const groupByPath = new MapType();
@@ -61,6 +63,12 @@ const loadLight = (next) => {
   methodOf = Bytes.from(parseJson(next()));
   flagsOf = Bytes.from(parseJson(next()));
   readOf = Bytes.from(effectOf, (place) => (effects[place] === "read" ? 1 : 0));
+  firstOf = new Uint16Array(items.length).fill(NONE);
+  nextOf = new Uint16Array(groupOf.length);
+  for (let number = groupOf.length - 1; number >= 0; number--) {
+    nextOf[number] = firstOf[groupOf[number]];
+    firstOf[groupOf[number]] = number;
+  }
   groupSize = new Uint16Array(items.length);
   readSize = new Uint16Array(items.length);
   for (let number = 0; number < groupOf.length; number++) ops.push(placeholder(flagsOf[number], effects[effectOf[number]], tagLists[tagsOf[number]]));
@@ -157,7 +165,7 @@ const hideFrom = (paths, bits) => {
 };
 const numbersOf = (group) => {
   const numbers = [];
-  for (let number = groupOf.indexOf(group); number >= 0; number = groupOf.indexOf(group, number + 1)) numbers.push(number);
+  for (let number = firstOf[group]; number !== NONE; number = nextOf[number]) numbers.push(number);
   return numbers;
 };
 const visibleItem = (group) => {

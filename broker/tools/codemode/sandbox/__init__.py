@@ -10,12 +10,15 @@ Three walls stand around it: WebAssembly (QuickJS-ng compiled to it, run by wasm
 | module | holds |
 |---|---|
 | `errors`, `limits`, `program` | what is refused, how much is allowed, what goes in and comes out |
-| `engine`, `binary`, `bake` | the guest: its WebAssembly binary, how it is called, how its memory becomes an image |
-| `build`, `building`, `images` | images, made in a subprocess once and kept in a private folder |
+| `engine`, `calling`, `binary` | the guest: its WebAssembly binary, and how it is called |
+| `shape`, `wasm`, `functions`, `inline`, `seek` | how that binary is fitted, and its slowest parts made faster |
+| `typescript` | a program's types, taken out where it is no JavaScript |
+| `machine_code` | the modules compiled, in a file |
+| `build`, `building`, `images` | images (a guest's memory), made in a subprocess once and kept in a private folder |
 | `hardening` | what a worker gives up before it runs anything |
 | `frames` | what the pool and a worker say to each other |
 | `worker`, `execution`, `watchdog` | a worker process |
-| `process`, `conversation`, `scheduling`, `pool` | the asyncio side |
+| `process`, `conversation`, `scheduling`, `priority`, `pool` | the asyncio side |
 
 Import from the modules; this file imports nothing, for each worker process loads it.
 """

@@ -1,39 +1,46 @@
-"""The builder's own process: evaluates the prelude in a guest, loads what is to be baked in, and writes the compiled
-image.
+"""The builder's own process: evaluates the prelude in a guest, loads what is to be there from the start, and writes the
+guest's memory down.
 
 `python -I -m broker.tools.codemode.sandbox.build`: reads an order on its standard input (see `building`), writes the
-image to the path named there, and prints one JSON line: the image's handles and sizes, or `{"failed": …}`.
+image to the path named there, and prints one JSON line: the image's handles and sizes, or `{"failed": …}`. Where the
+order's compiled code is missing or damaged it is made anew, written to the path named for that, and `compiled` is 1.
 """
 
-import gc
 import importlib
 import json
 import os
+import queue
 import resource
 import struct
 import sys
+import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 import wasmtime as wt
 
-from broker.tools.codemode.sandbox.bake import PAGE, bake
-from broker.tools.codemode.sandbox.binary import guest_binary
-from broker.tools.codemode.sandbox.engine import EXPORTS, Guest, Imports, make_engine
+from broker.tools.codemode.sandbox import machine_code
+from broker.tools.codemode.sandbox.engine import MEMORY_BYTES, Guest, Imports, make_engine
 from broker.tools.codemode.sandbox.limits import MIB
+from broker.tools.codemode.sandbox.wasm import PAGE
 
 GROWTH_BYTES: Final = 100 * MIB
 """How far an image's memory may ever grow; a run's own limit lies below."""
-LOAD_BYTES: Final = 200 * MIB
-"""How much memory loading may take. What remains after it must leave room for a run in the reservation."""
 IMAGE_BYTES: Final = 60 * MIB
 CPU_SECONDS: Final = 60
 _NICE: Final = 5
 """Calls go first."""
-ADDRESS_BYTES: Final = 4 << 30
+ADDRESS_BYTES: Final = 10 << 30
+"""An instance sets 4 GiB of it aside."""
+DATA_BYTES: Final = 2 << 30
 FILE_BYTES: Final = 256 * MIB
+_AHEAD: Final = 64
+"""Chunks."""
+_SWITCH_SECONDS: Final = 0.0005
+"""Of the interpreter between threads: the one that runs the guest wants it often, and for an instant only."""
 PREPARERS: Final = "broker.tools.codemode."
 """Only functions of this package may turn what was read into chunks."""
 
@@ -54,23 +61,65 @@ def main() -> None:
 
 def _obey(order: dict[str, Any], parts: list[bytes]) -> dict[str, float]:
     os.nice(_NICE)
-    out = os.open(order["out"], os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    out = _new_file(order["out"])
     with os.fdopen(out, "wb") as file:
         preparing = _preparer(order.get("prepare"))
         _restrict()
         started = time.perf_counter()
-        engine, binary = make_engine(), guest_binary()
+        sys.setswitchinterval(_SWITCH_SECONDS)
+        engine = make_engine()
         with ThreadPoolExecutor(max_workers=1) as pool:
-            # Compiling needs no interpreter: it runs beside the preparing.
-            compiling = pool.submit(wt.Module, engine, binary)
-            chunks = parts if preparing is None else list(preparing(parts))
-            module = compiling.result()
-        source = "".join(text for _, text in order["sources"])
-        image, told = _build(engine, module, binary, source, chunks if order["load"] else None)
-        file.write(image)
+            # Neither compiling nor running the guest needs the interpreter: they run beside the preparing.
+            ready = pool.submit(_module, engine, order)
+            chunks = iter(parts) if preparing is None else _ahead(preparing, parts)
+            module, compiled = ready.result()
+            source = "".join(text for _, text in order["sources"])
+            told = _build(engine, module, source, chunks if order["load"] else None, file)
         file.flush()
         os.fsync(file.fileno())
-    return told | {"seconds": round(time.perf_counter() - started, 3)}
+    return told | {"compiled": compiled, "seconds": round(time.perf_counter() - started, 3)}
+
+
+def _new_file(path: str) -> int:
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+
+
+def _module(engine: wt.Engine, order: dict[str, Any]) -> tuple[wt.Module, int]:
+    """The guest's module, and whether its code is new."""
+    try:
+        return machine_code.load(engine, Path(order["code"])).guest, 0
+    except machine_code.Damaged:
+        modules = machine_code.compiled(engine)
+    with os.fdopen(_new_file(order["code_out"]), "wb") as file:
+        file.write(machine_code.packed(modules))
+        file.flush()
+        os.fsync(file.fileno())
+    return modules.guest, 1
+
+
+def _ahead(preparing: Callable[[list[bytes]], Iterable[bytes]], parts: list[bytes]) -> Iterator[bytes]:
+    """What `preparing` makes of the parts, a few chunks ahead of whoever takes them. The parts are let go of."""
+    made: queue.Queue[bytes | Exception | None] = queue.Queue(maxsize=_AHEAD)
+
+    def make() -> None:
+        taken = list(parts)
+        parts.clear()
+        try:
+            for chunk in preparing(taken):
+                made.put(chunk)
+            made.put(None)
+        except Exception as error:  # noqa: BLE001 - raised where the chunks are taken
+            made.put(error)
+
+    threading.Thread(target=make, daemon=True).start()  # ends with the process, whatever it waits for
+    return _taken(made)
+
+
+def _taken(made: "queue.Queue[bytes | Exception | None]") -> Iterator[bytes]:
+    while (chunk := made.get()) is not None:
+        if isinstance(chunk, Exception):
+            raise chunk
+        yield chunk
 
 
 def _read_order(stream: BinaryIO) -> tuple[dict[str, Any], list[bytes]]:
@@ -100,6 +149,7 @@ def _restrict() -> None:
     for kind, value in (
         (resource.RLIMIT_CPU, CPU_SECONDS),
         (resource.RLIMIT_AS, ADDRESS_BYTES),
+        (resource.RLIMIT_DATA, DATA_BYTES),
         (resource.RLIMIT_FSIZE, FILE_BYTES),
         (resource.RLIMIT_CORE, 0),
     ):
@@ -107,9 +157,10 @@ def _restrict() -> None:
 
 
 def _build(
-    engine: wt.Engine, module: wt.Module, binary: bytes, source: str, chunks: Iterable[bytes] | None
-) -> tuple[bytes, dict[str, int]]:
-    guest = Guest(engine, Imports(engine), module, memory_bytes=LOAD_BYTES)
+    engine: wt.Engine, module: wt.Module, source: str, chunks: Iterable[bytes] | None, file: BinaryIO
+) -> dict[str, int]:
+    guest = Guest(engine, Imports(engine), module, memory_bytes=MEMORY_BYTES)
+    stack_pointer = guest.stack_pointer()
     run, deliver = _load_prelude(guest, source)
     if chunks is not None:
         _load_chunks(guest, iter(chunks))
@@ -118,14 +169,12 @@ def _build(
     size = guest.memory_bytes()
     if size > IMAGE_BYTES:
         raise _Cannot(f"the image takes {size:,} bytes of memory; at most {IMAGE_BYTES:,} are allowed")
-    memory, stack_pointer = guest.read(0, size), guest.stack_pointer()
+    if guest.stack_pointer() != stack_pointer:
+        raise _Cannot("the guest's stack is not empty between calls")
+    guest.write_to(file)
     guest.close()
     most = (size + GROWTH_BYTES) // PAGE * PAGE
-    baked = bake(binary, memory, stack_pointer=stack_pointer, max_bytes=most, exports=EXPORTS)
-    del memory
-    gc.collect()
-    compiled = bytes(wt.Module(engine, baked).serialize())
-    return compiled, {"run": run, "deliver": deliver, "memory_bytes": size, "max_bytes": most}
+    return {"run": run, "deliver": deliver, "memory_bytes": size, "max_bytes": most}
 
 
 def _load_prelude(guest: Guest, source: str) -> tuple[int, int]:

@@ -13,19 +13,29 @@ from broker.tools.codemode.sandbox.errors import BuildFailed
 BUILD_SECONDS: Final = 120.0
 _ANSWER_BYTES: Final = 64 * 1024
 _MODULE: Final = "broker.tools.codemode.sandbox.build"
-_KEYS: Final = ("run", "deliver", "memory_bytes", "max_bytes")
+_KEYS: Final = ("run", "deliver", "memory_bytes", "max_bytes", "compiled")
 
 
 async def build_image(
-    out: Path, sources: Sequence[tuple[str, str]], parts: Sequence[bytes] | None, prepare: str | None
+    out: Path,
+    code: Path,
+    code_out: Path,
+    sources: Sequence[tuple[str, str]],
+    parts: Sequence[bytes] | None,
+    prepare: str | None,
 ) -> dict[str, int]:
-    """Builds an image into the new file `out`; answers its handles and sizes. Raises BuildFailed.
+    """Builds an image into the new file `out`; answers its handles and sizes, and `compiled`. Raises BuildFailed.
+
+    `code` is where compiled code lies; where it does not, or is damaged, it is written to the new file `code_out`, and
+    `compiled` is 1.
 
     `parts` are what `__load` is given, or, where `prepare` names a function ("module:name", of this package), what
     that function makes chunks of, in the builder's process. None: the image has the prelude only.
     """
     order = {
         "out": str(out),
+        "code": str(code),
+        "code_out": str(code_out),
         "sources": list(sources),
         "load": parts is not None,
         "parts": len(parts or ()),

@@ -6,36 +6,46 @@ for more.
 """
 
 import ctypes
+import mmap
 import os
 import struct
 import time
 from collections.abc import Callable
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Any, BinaryIO, Final
 
 import wasmtime as wt
 
 from broker.tools.codemode.sandbox.calling import Calls
 from broker.tools.codemode.sandbox.errors import LimitReached
 from broker.tools.codemode.sandbox.limits import MIB
+from broker.tools.codemode.sandbox.wasm import PAGE
 
 EXPORTS: Final = frozenset(
     {
         *("memory", "__stack_pointer", "qjs_alloc", "qjs_free", "new_string", "new_number", "new_undefined"),
         *("call_function", "free_value", "get_string", "qjs_last_len", "qjs_last_ptr", "qjs_result_free"),
-        "execute_pending_jobs",
+        *("execute_pending_jobs", "eval_code", "new_function", "get_index", "get_prop", "set_prop", "global_object"),
+        *("last_exception", "run_gc"),
     }
 )
-"""What an image keeps: wasmtime-py wraps every export at each instantiation, and the binary has some fifty."""
+"""What the module keeps: wasmtime-py wraps every export at each instantiation, and the binary has some fifty."""
 
 EPOCH_NEVER: Final = 10**9
-RESERVATION: Final = 160 * MIB
-"""Address space set aside per instance; an image and its heap must fit. Small, so that RLIMIT_AS can mean something."""
+MEMORY_BYTES: Final = 200 * MIB
+"""The most that any instance's memory may grow to; a run's own limit lies below."""
+RESERVATION: Final = 4096 * MIB
+"""Address space set aside per instance: all that 32 bits can point to, so that no access has to be compared with a
+bound first, which costs a tenth of the time. It is not memory: RLIMIT_DATA counts what may be written to.
+"""
+_GUARD: Final = 32 * MIB
+"""Behind it; covers the offsets in instructions."""
 STACK_BYTES: Final = 2 * MIB
 """Native stack of the guest, the most that wasmtime allows. Recursion ends at it with a trap: this QuickJS has no
 check of its own.
 """
-CONFIGURATION: Final = "epochs,reservation=160M,guard=64K,1"
-"""Names what `make_engine` sets at compile time: part of an image's key."""
+CONFIGURATION: Final = "epochs,reservation=4G,guard=32M,1"
+"""Names what `make_engine` sets at compile time: part of the key of compiled code."""
 
 _OK, _THROWN = 0, 1
 _BAD_DESCRIPTOR: Final = 8
@@ -51,11 +61,11 @@ class Thrown(GuestFault):
 
 
 def make_engine() -> wt.Engine:
-    """The one configuration that builder and workers share; a compiled image loads in no other."""
+    """The one configuration that builder and workers share; compiled code loads in no other."""
     config = wt.Config()
     config.epoch_interruption = True
     config.memory_reservation = RESERVATION
-    config.memory_guard_size = 65536
+    config.memory_guard_size = _GUARD
     config.memory_reservation_for_growth = 0
     config.max_wasm_stack = STACK_BYTES
     return wt.Engine(config)
@@ -119,15 +129,40 @@ class Imports:
         raise GuestFault("the guest ended itself")
 
 
+@dataclass(frozen=True, slots=True)
+class Image:
+    """A memory to begin with: an open file, and how many bytes of it, whole pages."""
+
+    file: int
+    size: int
+
+    def map_at(self, base: int) -> None:
+        """Puts it, copy-on-write, where an instance's memory is. Raises OSError."""
+        shared = mmap.MAP_PRIVATE | _MAP_FIXED
+        if _mmap(base, self.size, mmap.PROT_READ | mmap.PROT_WRITE, shared, self.file, 0) != base:
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number))
+
+
+_MAP_FIXED: Final = 0x10
+_mmap = ctypes.CDLL(None, use_errno=True).mmap
+_mmap.restype = ctypes.c_void_p
+_mmap.argtypes = (
+    ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_longlong,
+)  # fmt: skip
+
+
 class Guest:
-    """One instance: a fresh heap. `on_send` receives each text that the guest hands out, with the name of the function
-    it called, and may answer with a text.
+    """One instance: a fresh heap, or a copy of the one in `image`. `on_send` receives each text that the guest hands
+    out, with the name of the function it called, and may answer with a text.
 
     `admit` is shown a text's first byte and its length in bytes before it is copied, and raises where it is too long.
     Raises GuestFault, LimitReached, and wasmtime's own Trap.
     """
 
-    def __init__(self, engine: wt.Engine, imports: Imports, module: wt.Module, *, memory_bytes: int) -> None:
+    def __init__(
+        self, engine: wt.Engine, imports: Imports, module: wt.Module, *, memory_bytes: int, image: Image | None = None
+    ) -> None:
         self._imports = imports
         self.store = wt.Store(engine)
         self.store.set_limits(memory_size=memory_bytes, instances=1, memories=1, tables=1)
@@ -138,8 +173,17 @@ class Guest:
         if not isinstance(memory, wt.Memory):
             raise GuestFault("no memory")
         self.memory = memory
+        if image is not None:
+            self._begin_with(image)
         self.on_send: Callable[[str, bytes], bytes | None] = lambda _name, _text: None
         self.admit: Callable[[int, int], None] = lambda _first, _length: None
+
+    def _begin_with(self, image: Image) -> None:
+        more = image.size - self.memory_bytes()
+        if more < 0 or image.size % PAGE:
+            raise GuestFault("an image that is none of this module")
+        self.memory.grow(self.store, more // PAGE)
+        image.map_at(self._base())
 
     def close(self) -> None:
         """Gives the memory back, and lets go of whoever listened."""
@@ -172,6 +216,10 @@ class Guest:
         if length < 0 or where + length > self.memory_bytes():
             raise GuestFault("a pointer outside the memory")
         return ctypes.string_at(self._base() + where, length)
+
+    def write_to(self, file: BinaryIO) -> None:
+        """Writes all of its memory to a file."""
+        file.write((ctypes.c_char * self.memory_bytes()).from_address(self._base()))
 
     def write(self, where: int, data: bytes) -> None:
         """Writes into its memory. Raises GuestFault outside it."""

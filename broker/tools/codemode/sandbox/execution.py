@@ -20,13 +20,15 @@ _SEED: Final = 2**53
 class Execution:
     """A guest with a program in it. `slice_*` run it until it waits or ends, and answer the frames to send."""
 
-    def __init__(self, run: int, guest: Guest, order: frames.RunOrder, watchdog: Watchdog) -> None:
+    def __init__(
+        self, run: int, guest: Guest, order: frames.RunOrder, watchdog: Watchdog, *, spent: float = 0.0
+    ) -> None:
         self.run = run
         self.ended = False
         self._guest = guest
         self._order = order
         self._watchdog = watchdog
-        self._cpu_left = order.cpu_seconds
+        self._cpu_left = order.cpu_seconds - spent
         self._calls = 0
         self._sleeps = 0
         self._open: dict[int, int] = {}
@@ -61,6 +63,13 @@ class Execution:
             guest.call(function, guest.text(b"%d" % call), guest.text(b"1" if ok else b"0"), guest.text(value))
 
         return self._slice(resume)
+
+    @property
+    def not_read(self) -> bool:
+        """Whether it ended before it began: what it was given is no program, and nothing was asked of anybody."""
+        result = self._result
+        unread = result is not None and result.error is not None and result.error.get("kind") == "syntax"
+        return self.ended and unread and self._calls == 0 and self._sleeps == 0
 
     def close(self) -> None:
         """Gives its memory back."""

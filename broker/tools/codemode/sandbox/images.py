@@ -1,17 +1,19 @@
-"""Memory images on disk: built once per content, shared by every server process of the installation, few enough to
-keep.
+"""Memory images on disk, and the machine code that runs them: built once per content, shared by every server process of
+the installation, few enough to keep.
 
-An image is machine code that is loaded unseen. So it is made on this machine, by this user, in a folder nobody else can
-enter, and refused wherever that does not hold.
+An image is a guest's memory: data, whatever it holds. The code is loaded unseen. So both are made on this machine, by
+this user, in a folder nobody else can enter, and refused wherever that does not hold.
 """
 
 import asyncio
 import fcntl
+import functools
 import hashlib
 import importlib.util
 import json
 import os
 import platform
+import secrets
 import stat
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -30,10 +32,13 @@ _log = structlog.get_logger(__name__)
 
 KEEP: Final = 8
 """How many images stay on disk; those used longest ago go first."""
+_KEEP_CODES: Final = 2
 _POLL_SECONDS: Final = 0.05
+_HERE: Final = Path(__file__).parent
 _BELIEVED_SECONDS: Final = 60.0
 """How long an image that was looked at is not looked at again, beyond being there."""
-_BUILDER: Final = ("build.py", "bake.py", "engine.py")
+_CODE: Final = ("wasm.py", "functions.py", "inline.py", "seek.py", "shape.py", "machine_code.py", "engine.py")
+_BUILDER: Final = (*_CODE, "build.py")
 
 Load = Callable[[], Awaitable[Sequence[bytes]]]
 Sources = Callable[[str], Sequence[tuple[str, str]]]
@@ -64,7 +69,7 @@ class Images:
 
     async def _image(self, kind: str, digest: str, load: Load | None, prepare: str | None) -> ImageRef:
         known = self._known.get((kind, digest, prepare))
-        if known is not None and time.monotonic() - known[1] < _BELIEVED_SECONDS and known[0].path.exists():
+        if known is not None and time.monotonic() - known[1] < _BELIEVED_SECONDS and _there(known[0]):
             return known[0]
         found = await self._find(kind, digest, load, prepare)
         self._known[kind, digest, prepare] = found, time.monotonic()
@@ -94,30 +99,43 @@ class Images:
             ready = await asyncio.to_thread(self._ready, key)
             if ready is not None:
                 return ready
-            new = self._folder / f".{key}.new"
-            await asyncio.to_thread(new.unlink, missing_ok=True)
-            told = await build_image(new, sources, None if load is None else await load(), prepare)
-            return await asyncio.to_thread(self._keep_new, key, new, told)
+            # Names of this attempt's own: the builder of a process that was killed may be writing still.
+            for old in self._folder.glob(f".{key}.*"):
+                old.unlink(missing_ok=True)
+            attempt = f".{key}.{secrets.token_hex(8)}"
+            new, code = self._folder / f"{attempt}.new", self._folder / f"{attempt}.code.new"
+            parts = None if load is None else await load()
+            told = await build_image(new, self._code(), code, sources, parts, prepare)
+            return await asyncio.to_thread(self._keep_new, key, new, code, told)
         finally:
             os.close(lock)
 
     def _ready(self, key: str) -> ImageRef | None:
         """The image if it is there and ours."""
         self._check_folder()
-        path = self._folder / f"{key}.image"
+        path, code = self._folder / f"{key}.image", self._code()
         try:
             told = json.loads((self._folder / f"{key}.json").read_text(encoding="utf-8"))
-            found = path.lstat()
+            found = path.lstat(), code.lstat()
         except (OSError, ValueError):
             return None
-        if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
-            raise SandboxUnavailable(f"{path} is not a private file of this user: remove it")
-        if found.st_size != told.get("size"):
+        for file, status in zip((path, code), found, strict=True):
+            if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o077:
+                raise SandboxUnavailable(f"{file} is not a private file of this user: remove it")
+        if found[0].st_size != told.get("size"):
             return None
-        os.utime(path)
-        return ImageRef(key, path, told["memory_bytes"], told["max_bytes"], told["run"], told["deliver"])
+        for file in (path, code):
+            os.utime(file)
+        return ImageRef(key, path, code, told["memory_bytes"], told["max_bytes"], told["run"], told["deliver"])
 
-    def _keep_new(self, key: str, new: Path, told: dict[str, int]) -> ImageRef:
+    def _code(self) -> Path:
+        """Where the machine code lies that all images of this version run on."""
+        return self._folder / f"{_code_key()}.code"
+
+    def _keep_new(self, key: str, new: Path, code: Path, told: dict[str, int]) -> ImageRef:
+        if told.pop("compiled"):
+            code.replace(self._code())
+            self._forget_codes()
         notes = json.dumps(told | {"size": new.stat().st_size})
         written = self._folder / f".{key}.json.new"
         written.unlink(missing_ok=True)
@@ -138,6 +156,12 @@ class Images:
             for old in (path.with_suffix(".json"), path, path.with_suffix(".lock")):
                 old.unlink(missing_ok=True)
             _log.info("sandbox_image_forgotten", image=path.stem[:12])
+
+    def _forget_codes(self) -> None:
+        """Of earlier versions; a server of one that still runs compiles anew when it next needs a worker."""
+        there = sorted(self._folder.glob("*.code"), key=lambda path: path.stat().st_mtime, reverse=True)
+        for path in there[_KEEP_CODES:]:
+            path.unlink(missing_ok=True)
 
     def _check_folder(self) -> None:
         try:
@@ -179,21 +203,27 @@ def _guest_sources(kind: str) -> Sequence[tuple[str, str]]:
 
 def _key(kind: str, digest: str, sources: Sequence[tuple[str, str]], prepare: str | None) -> str:
     """Everything an image depends on; a change of any of it makes another image."""
-    parts = [
-        kind,
-        digest,
-        prepare or "",
-        binary.SHA256,
-        version("wasmtime"),
-        engine.CONFIGURATION,
-        platform.machine(),
-        _processor(),
-    ]
+    parts = [kind, digest, prepare or "", binary.SHA256]
     parts += [part for source in sources for part in source]
-    here = Path(__file__).parent
-    parts += [(here / name).read_text(encoding="utf-8") for name in _BUILDER]
+    parts += [(_HERE / name).read_text(encoding="utf-8") for name in _BUILDER]
     if prepare is not None:
         parts += [path.read_text(encoding="utf-8") for path in _code_of(prepare.partition(":")[0])]
+    return _hashed(parts)
+
+
+def _there(image: ImageRef) -> bool:
+    return image.path.exists() and image.code.exists()
+
+
+@functools.cache
+def _code_key() -> str:
+    """Everything that machine code depends on."""
+    binaries = [binary.SHA256, binary.TYPESCRIPT_SHA256]
+    parts = [*binaries, version("wasmtime"), engine.CONFIGURATION, platform.machine(), _processor()]
+    return _hashed(parts + [(_HERE / name).read_text(encoding="utf-8") for name in _CODE])
+
+
+def _hashed(parts: Sequence[str]) -> str:
     whole = hashlib.sha256()
     for part in parts:
         data = part.encode()

@@ -23,7 +23,7 @@ from broker.tools.codemode.sandbox.images import Images
 from broker.tools.codemode.sandbox.limits import CODE_BYTES, CONTEXT_BYTES, PENDING_BYTES, SLEEPS, RunLimits
 from broker.tools.codemode.sandbox.process import WorkerProcess
 from broker.tools.codemode.sandbox.program import Host, ImageRef, Outcome, Program
-from broker.tools.codemode.sandbox.scheduling import Place, Turns, Usage, choose
+from broker.tools.codemode.sandbox.scheduling import HEAVY_SECONDS, Place, Turns, Usage, choose
 
 _log = structlog.get_logger(__name__)
 
@@ -43,6 +43,7 @@ class _Waiting:
     context: bytes
     limits: RunLimits
     isolated: bool
+    at_once: int
     conversation: Conversation
     placed: "asyncio.Future[WorkerProcess]"
     run: int = 0
@@ -62,13 +63,15 @@ class _Waiting:
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """The pool at a glance. `replaced` counts workers that died or were killed since the start."""
+    """The pool at a glance. `replaced` counts workers that died or were killed since the start; `slow` are those that
+    give way to the rest of the machine."""
 
     pids: tuple[int, ...]
     running: int
     waiting: int
     replaced: int
     hardening: tuple[str, ...]
+    slow: tuple[int, ...] = ()
 
 
 class Sandbox:
@@ -149,12 +152,22 @@ class Sandbox:
             waiting=self._turns.count,
             replaced=self._replaced,
             hardening=self._workers[0].hardening if self._workers else (),
+            slow=tuple(worker.pid for worker in self._workers if worker.gives_way),
         )
 
     async def run(
-        self, program: Program, host: Host, *, tenant: UUID, limits: RunLimits | None = None, isolated: bool = False
+        self,
+        program: Program,
+        host: Host,
+        *,
+        tenant: UUID,
+        limits: RunLimits | None = None,
+        isolated: bool = False,
+        at_once: int | None = None,
     ) -> Outcome:
         """Runs a program to its end. Whatever the program does is in the outcome.
+
+        It waits while `at_once` runs of the tenant go on, or the pool's own `runs_per_tenant` where that is less.
 
         `host` answers its calls, up to `host_calls_at_once` of them at the same time; what it raises other than
         HostError ends the run and is raised here. When this returns, no call of `host` is under way. Cancelled, it
@@ -171,6 +184,7 @@ class Sandbox:
             return Outcome(ok=False, value=None, error=error, logs=(), cpu_ms=0.0, host_calls=0)
         waiting = _Waiting(
             tenant, program.image, code, program.context, limits, isolated or self._isolate,
+            min(at_once or self._runs_per_tenant, self._runs_per_tenant),
             Conversation(host, limits), asyncio.get_running_loop().create_future(),
         )  # fmt: skip
         self._enqueue(waiting)
@@ -210,7 +224,9 @@ class Sandbox:
             self._active[waiting.tenant] -= 1
             if not self._active[waiting.tenant]:
                 del self._active[waiting.tenant]
-            if worker in self._cells or (worker.retiring and not worker.runs):
+            if worker in self._cells:
+                worker.kill("has done its run")
+            elif worker.retiring and not worker.runs:
                 self._later(worker.close())
         else:
             waiting.placed.cancel()
@@ -232,7 +248,7 @@ class Sandbox:
 
     def _place(self, tenant: UUID, waiting: _Waiting) -> WorkerProcess | None:
         # Cells are few: no tenant takes all of them.
-        most = min(self._runs_per_tenant, max(1, self._size // 2)) if waiting.isolated else self._runs_per_tenant
+        most = min(waiting.at_once, max(1, self._size // 2)) if waiting.isolated else waiting.at_once
         if self._active.get(tenant, 0) >= most:
             return None
         return self._cell(waiting) if waiting.isolated else self._shared(tenant, waiting)
@@ -255,6 +271,7 @@ class Sandbox:
                 room=worker.runs < self._runs_per_worker and key in worker.images,
                 mine=tenant in worker.tenants,
                 heavy=any(other != tenant and self._usage.heavy(other, now) for other in worker.tenants),
+                slow=worker.gives_way,
             )
             for worker in self._workers
         ]
@@ -266,9 +283,10 @@ class Sandbox:
         for worker in self._cells:
             if not worker.runs_begun and waiting.image.key in worker.images:
                 return worker
-        for worker in self._cells:  # one that waits with another image makes room
-            if not worker.runs_begun and len(self._cells) + self._cells_starting >= self._size:
-                self._later(worker.close())
+        if len(self._cells) + self._cells_starting >= self._size:
+            unused = next((worker for worker in self._cells if not worker.runs_begun), None)
+            if unused is not None:  # it waits with another image: it makes room, and is given to nobody any more
+                unused.kill("was not needed")
         if len(self._cells) + self._cells_starting < self._size:
             self._cells_starting += 1
             self._later(self._start_cell(waiting))
@@ -292,13 +310,21 @@ class Sandbox:
             self._wanted.popitem(last=False)
 
     async def _started(self) -> WorkerProcess:
-        worker = WorkerProcess(images=list(self._wanted.values()), gone=self._gone)
+        worker = WorkerProcess(images=list(self._wanted.values()), gone=self._gone, slow=self._computes_on)
         await worker.start(command=self._command, runs=self._runs_per_worker, harden=self._require_hardening)
         return worker
+
+    def _computes_on(self, tenant: UUID | None) -> None:
+        """A program has made its worker give way: its tenant counts as heavy from now on, not from its end."""
+        if tenant is not None:
+            self._usage.add(tenant, 2 * HEAVY_SECONDS, time.monotonic())
+        self._keep()
 
     def _gone(self, worker: WorkerProcess) -> None:
         """A worker can run nothing any more."""
         ours = worker in self._workers
+        if worker in self._cells:  # there is room for another; later, for this may be in the midst of handing out
+            asyncio.get_running_loop().call_soon(self._dispatch)
         for some in (self._workers, self._cells):
             if worker in some:
                 some.remove(worker)
@@ -323,7 +349,7 @@ class Sandbox:
 
     async def _keep_up(self) -> None:
         pause = _FIRST_PAUSE
-        while (old := self._lacking()) is not None or len(self._workers) < self._size:
+        while (old := self._outdated()) is not None or len(self._workers) < self._size:
             try:
                 worker = await self._started()
             except SandboxUnavailable as error:
@@ -337,9 +363,14 @@ class Sandbox:
                 self._retire(old)
             self._dispatch()
 
-    def _lacking(self) -> WorkerProcess | None:
-        """A worker without an image that is wanted."""
-        return next((worker for worker in self._workers if not self._wanted.keys() <= worker.images.keys()), None)
+    def _outdated(self) -> WorkerProcess | None:
+        """A worker to be replaced: one without an image that is wanted, or one of too many that give way, which is more
+        than half of them: a worker never comes back from that."""
+        lacking = next((worker for worker in self._workers if not self._wanted.keys() <= worker.images.keys()), None)
+        slow = [worker for worker in self._workers if worker.gives_way]
+        if lacking is not None or len(slow) <= self._size // 2 or len(self._retired) >= self._size:
+            return lacking
+        return min(slow, key=lambda worker: worker.runs)
 
     def _retire(self, worker: WorkerProcess) -> None:
         if worker in self._workers:

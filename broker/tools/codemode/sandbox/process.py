@@ -1,8 +1,9 @@
 """One worker process, seen from the asyncio side. It is believed nothing: every frame is bounded and expected, or the
 worker is killed.
 
-A worker that owes an answer for longer than its program may compute is looked at: one that still computes on a busy
-machine gets more time, one that is stopped or waits is killed.
+A worker whose program computes on and on is made to give way to the rest of the machine. One that owes an answer for
+longer than its program may compute is looked at: one that still computes on a busy machine gets more time, one that is
+stopped or waits is killed.
 """
 
 import asyncio
@@ -21,6 +22,7 @@ from broker.tools.codemode.sandbox import frames
 from broker.tools.codemode.sandbox.conversation import Conversation
 from broker.tools.codemode.sandbox.errors import SandboxUnavailable, Tampered
 from broker.tools.codemode.sandbox.hardening import missing
+from broker.tools.codemode.sandbox.priority import Priority
 from broker.tools.codemode.sandbox.program import ImageRef
 
 _log = structlog.get_logger(__name__)
@@ -28,27 +30,41 @@ _log = structlog.get_logger(__name__)
 START_SECONDS: Final = 30.0
 COMMAND: Final = (sys.executable, "-I", "-m", "broker.tools.codemode.sandbox.worker")
 _GRACE_SECONDS: Final = 0.5
-_AGAIN: Final = 40
+SLOW_SECONDS: Final = 0.1
+"""A worker that computes for so much longer than a first look took gives way from then on."""
+_LOOK_SECONDS: Final = 0.05
+_AGAIN: Final = 120
 _COMPUTING: Final = ("R", "D")
 _RUNS: Final = 1 << 32
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
 
 
 class WorkerProcess:
-    """Starts, feeds, watches and ends one worker. `gone` is called once, when it can run nothing any more."""
+    """Starts, feeds, watches and ends one worker. `gone` is called once, when it can run nothing any more; `slow` once,
+    when it was made to give way (`gives_way`), with the tenant whose program it was."""
 
-    def __init__(self, *, images: Sequence[ImageRef], gone: "Callable[[WorkerProcess], None]") -> None:
+    def __init__(
+        self,
+        *,
+        images: Sequence[ImageRef],
+        gone: "Callable[[WorkerProcess], None]",
+        slow: "Callable[[UUID | None], None] | None" = None,
+    ) -> None:
         self.images = {image.key: number for number, image in enumerate(images)}
         self.tenants: Counter[UUID] = Counter()
         self.retiring = False
         self.dead = False
+        self.gives_way = False
         self.hardening: tuple[str, ...] = ()
         self.runs_begun = 0
         self._refs = list(images)
         self._gone = gone
+        self._slow = slow
+        self._priority: Priority | None = None
         self._process: asyncio.subprocess.Process | None = None
         self._reading: asyncio.Task[None] | None = None
         self._runs: dict[int, Conversation] = {}
+        self._whose: dict[int, UUID] = {}
         self._owed: dict[int, int] = {}
         self._leaving: dict[int, float] = {}
         self._next = 0
@@ -81,6 +97,7 @@ class WorkerProcess:
             *command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
             env={}, cwd="/", close_fds=True, start_new_session=True,
         )  # fmt: skip
+        self._priority = Priority(self._process.pid)
         try:
             async with asyncio.timeout(START_SECONDS):
                 self._write(frames.frame(frames.START, 0, json.dumps(order).encode()))
@@ -129,6 +146,8 @@ class WorkerProcess:
         self.dead = True
         if self._timer is not None:
             self._timer.cancel()
+        if self._priority is not None:
+            self._priority.close()
         if self._process is not None:
             if self._process.returncode is None:
                 self._process.kill()
@@ -142,6 +161,7 @@ class WorkerProcess:
         """Starts a run; answers its id on this worker."""
         self._next = run = (self._next + 1) % _RUNS
         self._runs[run] = conversation
+        self._whose[run] = tenant
         self.tenants[tenant] += 1
         self.runs_begun += 1
         conversation.begun(self, run)
@@ -163,6 +183,7 @@ class WorkerProcess:
     def end(self, run: int, tenant: UUID) -> None:
         """The run's caller needs nothing more of it."""
         conversation = self._runs.pop(run, None)
+        self._whose.pop(run, None)
         self.tenants[tenant] -= 1
         if self.tenants[tenant] <= 0:
             del self.tenants[tenant]
@@ -202,8 +223,29 @@ class WorkerProcess:
 
     def _watch(self) -> None:
         self._looked = 0
+        loop = asyncio.get_running_loop()
         wait = self._longest_slice() * 1.5 + _GRACE_SECONDS
-        self._timer = asyncio.get_running_loop().call_later(wait, self._look)
+        if self.gives_way:
+            self._timer = loop.call_later(wait, self._look)
+        else:
+            self._timer = loop.call_later(_LOOK_SECONDS, self._look_early, loop.time() + wait, None)
+
+    def _look_early(self, until: float, cpu_then: float | None) -> None:
+        """Long before it can be stuck: makes one that computes on and on give way."""
+        loop = asyncio.get_running_loop()
+        _, cpu = _cpu_seconds(self.pid)
+        if cpu_then is None:
+            cpu_then = cpu
+        if cpu - cpu_then >= SLOW_SECONDS and self._priority is not None:
+            self.gives_way = True
+            self._priority.lower()
+            if self._slow is not None:
+                self._slow(self._whose.get(next(iter(self._owed), 0)))  # what is owed longest is what it computes
+        left = until - loop.time()
+        if self.gives_way or left <= _LOOK_SECONDS:
+            self._timer = loop.call_later(max(0.0, left), self._look)
+        else:
+            self._timer = loop.call_later(_LOOK_SECONDS, self._look_early, until, cpu_then)
 
     def _look(self) -> None:
         """It has owed an answer for long: kills it unless it can be seen computing within its time."""
@@ -274,7 +316,7 @@ class WorkerProcess:
 
 def _told(image: ImageRef) -> dict[str, Any]:
     numbers = {"memory_bytes": image.memory_bytes, "max_bytes": image.max_bytes}
-    return {"path": str(image.path), **numbers, "run": image.run, "deliver": image.deliver}
+    return {"path": str(image.path), "code": str(image.code), **numbers, "run": image.run, "deliver": image.deliver}
 
 
 def _cpu_seconds(pid: int) -> tuple[str, float]:

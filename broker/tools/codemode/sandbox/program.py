@@ -15,14 +15,16 @@ Level: TypeAlias = Literal["log", "info", "warn", "error", "debug"]
 
 @dataclass(frozen=True, slots=True)
 class ImageRef:
-    """A memory image ready to be mapped: made by `Images`, and by nobody else (loading one trusts it wholly).
+    """A memory image ready to be mapped, and the machine code that runs it: made by `Images`, and by nobody else
+    (running the code trusts it wholly).
 
-    `memory_bytes` is its linear memory, `max_bytes` the ceiling compiled into it; `run` and `deliver` are the guest's
+    `memory_bytes` is its size, `max_bytes` what a run's memory may grow to at most; `run` and `deliver` are the guest's
     own handles.
     """
 
     key: str
     path: Path
+    code: Path
     memory_bytes: int
     max_bytes: int
     run: int

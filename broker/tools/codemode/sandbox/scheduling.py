@@ -2,7 +2,9 @@
 
 Tenants take turns, each with a cap on what it has running. A tenant's runs stand on at most half of the workers.
 Tenants that computed much of late ("heavy") share at most half of the workers among all of them, so that whoever is not
-heavy always finds a worker without them: a program that spins holds up its own kind.
+heavy always finds a worker without them: a program that spins holds up its own kind. Workers that were made to give way
+on the machine, for a program of theirs computed on and on, are the heavy ones' first choice; for everybody else one
+counts as if one run more computed there.
 """
 
 from collections import OrderedDict, deque
@@ -106,7 +108,8 @@ class Usage:
 @dataclass(frozen=True, slots=True)
 class Place:
     """A worker as the choice sees it: `runs` in it, how many of them are computing or about to (`owed`), whether it
-    has `room` for the run at all, whether the tenant is there (`mine`), and whether another, heavy one is (`heavy`).
+    has `room` for the run at all, whether the tenant is there (`mine`), whether another, heavy one is (`heavy`), and
+    whether it gives way on the machine (`slow`).
     """
 
     runs: int
@@ -114,6 +117,7 @@ class Place:
     room: bool
     mine: bool
     heavy: bool
+    slow: bool = False
 
 
 def choose(places: Sequence[Place], *, heavy: bool) -> int | None:
@@ -132,4 +136,11 @@ def choose(places: Sequence[Place], *, heavy: bool) -> int | None:
     open_to_it = [index for index, place in enumerate(places) if allowed(place)]
     if not open_to_it:
         return None
-    return min(open_to_it, key=lambda i: (places[i].heavy != heavy, places[i].owed, places[i].runs))
+
+    def rank(index: int) -> tuple[bool, bool, int, int]:
+        place = places[index]
+        if heavy:
+            return not place.heavy, not place.slow, place.owed, place.runs
+        return place.heavy, False, place.owed + place.slow, place.runs
+
+    return min(open_to_it, key=rank)

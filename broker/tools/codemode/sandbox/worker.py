@@ -8,26 +8,33 @@ import gc
 import json
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 import wasmtime as wt
 
-from broker.tools.codemode.sandbox import frames
-from broker.tools.codemode.sandbox.engine import RESERVATION, Guest, Imports, make_engine
+from broker.tools.codemode.sandbox import frames, machine_code
+from broker.tools.codemode.sandbox.engine import RESERVATION, Guest, Image, Imports, make_engine
 from broker.tools.codemode.sandbox.execution import Execution
 from broker.tools.codemode.sandbox.hardening import harden
 from broker.tools.codemode.sandbox.limits import MIB
+from broker.tools.codemode.sandbox.typescript import Typescript
 from broker.tools.codemode.sandbox.watchdog import Watchdog
 
 _ADDRESS_BYTES: Final = 3 << 30
 _DATA_BYTES: Final = 256 * MIB
 _WARM: Final = frames.RunOrder(0, 1.0, 16 * MIB, 0, 1024, 65536, 1024, 1024, 0, b"async () => 1", b"{}")
+_WARM_TYPES: Final = b"async (): Promise<number> => 1"
 
 
 class _Image:
-    def __init__(self, engine: wt.Engine, told: dict[str, Any]) -> None:
-        self.module = wt.Module.deserialize_file(engine, str(Path(told["path"])))
+    def __init__(self, module: wt.Module, told: dict[str, Any]) -> None:
+        self.module = module
+        file = os.open(told["path"], os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        if os.fstat(file).st_size != told["memory_bytes"]:
+            raise ValueError("an image that was cut")
+        self.memory = Image(file, int(told["memory_bytes"]))
         self.memory_bytes, self.max_bytes = int(told["memory_bytes"]), int(told["max_bytes"])
         self.run, self.deliver = int(told["run"]), int(told["deliver"])
 
@@ -40,18 +47,22 @@ class Worker:
         self._imports = Imports(self._engine)
         self._watchdog = Watchdog(self._engine)
         self._watchdog.start()
-        self._images = [_Image(self._engine, told) for told in images]
+        codes = {told["code"]: machine_code.load(self._engine, Path(told["code"])) for told in images}
+        self._images = [_Image(codes[told["code"]].guest, told) for told in images]
+        self._typescript = [Typescript(self._engine, self._imports, code.typescript) for code in codes.values()][:1]
         self._runs: dict[int, tuple[Execution, _Image]] = {}
         for number in range(len(images)):
             execution, image = self._make(0, number, _WARM)
             execution.begin(image.run, 1)
             execution.close()
+        if images:  # wasmtime makes what instances begin with at the first one, and may not do so later
+            self._stripped(_WARM_TYPES, self._watchdog.now() + 1.0)
 
-    def _make(self, run: int, number: int, order: frames.RunOrder) -> tuple[Execution, _Image]:
+    def _make(self, run: int, number: int, order: frames.RunOrder, *, spent: float = 0.0) -> tuple[Execution, _Image]:
         image = self._images[number]
         most = min(image.memory_bytes + order.heap_bytes, image.max_bytes)
-        guest = Guest(self._engine, self._imports, image.module, memory_bytes=most)
-        return Execution(run, guest, order, self._watchdog), image
+        guest = Guest(self._engine, self._imports, image.module, memory_bytes=most, image=image.memory)
+        return Execution(run, guest, order, self._watchdog, spent=spent), image
 
     def serve(self, stream: BinaryIO) -> None:
         """Answers frames until there are no more."""
@@ -70,8 +81,7 @@ class Worker:
             return [frames.frame(frames.DROP, run)]
         if kind == frames.RUN:
             order = frames.RunOrder.unpack(payload)
-            execution, image = self._runs[run] = self._make(run, order.image, order)
-            out = execution.begin(image.run, int.from_bytes(os.urandom(8)))
+            execution, out = self._begin(run, order)
         elif kind == frames.ANSWER and run in self._runs:
             execution, image = self._runs[run]
             out = execution.answer(image.deliver, payload)
@@ -80,6 +90,32 @@ class Worker:
         if execution.ended:
             self._runs.pop(run, None)
         return out
+
+    def _begin(self, run: int, order: frames.RunOrder) -> tuple[Execution, list[bytes]]:
+        """Starts a program; one that is no JavaScript is started anew without its types, if it is TypeScript."""
+        started = self._watchdog.now()
+        execution, image = self._runs[run] = self._make(run, order.image, order)
+        out = execution.begin(image.run, int.from_bytes(os.urandom(8)))
+        if execution.not_read:
+            code = self._stripped(order.code, started + order.cpu_seconds)
+            spent = self._watchdog.now() - started
+            if code is not None and spent < order.cpu_seconds:
+                plain = replace(order, code=code)
+                execution, image = self._runs[run] = self._make(run, order.image, plain, spent=spent)
+                out = execution.begin(image.run, int.from_bytes(os.urandom(8)))
+        return execution, out
+
+    def _stripped(self, code: bytes, until: float) -> bytes | None:
+        def arm(guest: Guest) -> None:
+            guest.store.set_epoch_deadline(1)
+            self._watchdog.arm(until)
+
+        try:
+            return self._typescript[0].strip(code, arm)
+        except wt.Trap:
+            return None
+        finally:
+            self._watchdog.disarm()
 
 
 def _write(data: bytes) -> None:

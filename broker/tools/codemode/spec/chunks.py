@@ -5,8 +5,8 @@ a search touches little memory; 2. the table of shared nodes, JSON arrays of the
 `[number, {…}]`; 4. the searchable texts, one chunk each, as they are.
 """
 
+from collections import deque
 from collections.abc import Iterator, Sequence
-from itertools import islice
 from typing import Any, Final
 
 import orjson
@@ -27,20 +27,30 @@ _PLAIN: Final = (
 
 
 def write_chunks(dag: Dag, operations: Sequence[Shown]) -> Iterator[bytes]:
-    """All chunks. Raises SpecError where they are too large."""
-    texts = [_text(operation, limit) for limit in (_text_limit(dag, operations),) for operation in operations]
-    table, write = dag.encode(value for operation in operations for value in operation.deep.values())
-    deep = [write([number, operation.deep]) for number, operation in enumerate(operations)]
-    if sum(map(len, table)) + sum(map(len, deep)) > MAX_TABLE:
-        raise SpecError(f"the description's operations take more than {MAX_TABLE // 1024 // 1024} MiB when resolved")
+    """All chunks, each made when it is asked for. Raises SpecError where they are too large."""
     for column in _columns(operations):
         yield orjson.dumps(column)
     yield b""
-    for section in (table, deep):
-        yield from _batches(section)
+    for section in _resolved(dag, operations):
+        while section:
+            yield _batch(section)
         yield b""
-    yield from texts
+    limit = _text_limit(operations)
+    dag.unfold()
+    for operation in operations:
+        yield _text(operation, limit)
     yield b""
+
+
+def _resolved(dag: Dag, operations: Sequence[Shown]) -> Iterator[deque[bytes]]:
+    """The table, and the deep parts. Raises SpecError where they are too large."""
+    table, write = dag.encode(value for operation in operations for value in operation.deep.values())
+    deep = deque(write([number, operation.deep]) for number, operation in enumerate(operations))
+    dag.forget_encoded()
+    if sum(map(len, table)) + sum(map(len, deep)) > MAX_TABLE:
+        raise SpecError(f"the description's operations take more than {MAX_TABLE // 1024 // 1024} MiB when resolved")
+    yield deque(table)
+    yield deep
 
 
 def _columns(operations: Sequence[Shown]) -> Iterator[list[Any]]:
@@ -67,15 +77,13 @@ def _flags(operation: Shown) -> int:
     return flags | (_GUARDED if operation.row.guarded else 0) | (_BODY if "requestBody" in operation.deep else 0)
 
 
-def _batches(entries: Any) -> Iterator[bytes]:
-    left = iter(entries)
-    while batch := list(islice(left, _AT_ONCE)):
-        yield b"[" + b",".join(batch) + b"]"
+def _batch(entries: deque[bytes]) -> bytes:
+    """The next of them, which are gone then."""
+    return b"[" + b",".join(entries.popleft() for _ in range(min(_AT_ONCE, len(entries)))) + b"]"
 
 
-def _text_limit(dag: Dag, operations: Sequence[Shown]) -> int:
+def _text_limit(operations: Sequence[Shown]) -> int:
     """How much text each operation may have so that all together keep within the bound."""
-    dag.unfold()
     limit = MAX_TEXT
     while limit > 1 and sum(min(_size(operation), limit) for operation in operations) > MAX_TEXTS:
         limit //= 2

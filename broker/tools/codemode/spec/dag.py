@@ -27,6 +27,7 @@ class Node:
 
 Value: TypeAlias = Node | str | int | float | bool | None
 _ADDRESS = "$n"
+_NOTHING = orjson.Fragment(b"null")
 
 
 def _mark(node: Any) -> orjson.Fragment:
@@ -42,6 +43,10 @@ class Dag:
         self.nodes: list[Node] = []
         self._known: dict[bytes, Node] = {}
         self._truncated: Node | None = None
+
+    def forget_known(self) -> None:
+        """No node is made any more."""
+        self._known.clear()
 
     def node(self, value: dict[str, Any] | list[Any]) -> Node:
         """The node of a value whose objects and arrays are nodes already. Raises SpecError where there are too many."""
@@ -97,9 +102,16 @@ class Dag:
                 node.mark = orjson.Fragment(encoded)
         return table, lambda value: orjson.dumps(value, default=_mark)
 
+    def forget_encoded(self) -> None:
+        """Lets go of what `encode` wrote into the nodes."""
+        for node in self.nodes:
+            node.mark = _NOTHING
+
     def unfold(self) -> None:
         """Gives every used node `plain`, the value as plain JSON that shares its parts."""
         for node in self.nodes:
+            if not node.uses:
+                continue
             if isinstance(node.value, dict):
                 node.plain = {k: v.plain if isinstance(v, Node) else v for k, v in node.value.items()}
             else:

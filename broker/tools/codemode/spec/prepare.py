@@ -73,6 +73,7 @@ def resolve(root: Mapping[str, Any], rows: Sequence[Row]) -> Iterator[bytes]:
     try:
         dag = Dag()
         operations = shown(root, rows, dag)
+        dag.forget_known()
     finally:
         sys.setrecursionlimit(before)
         if collecting:

@@ -33,6 +33,12 @@ _UNDER: Final[Mapping[str, Place]] = {
     "const": Place.OPAQUE, "mapping": Place.OPAQUE, "value": Place.PART,
 }  # fmt: skip
 
+_BELOW: Final[Mapping[Place, Place]] = {
+    Place.PART: Place.PART, Place.NAMES: Place.PART, Place.EXAMPLES: Place.EXAMPLE, Place.EXAMPLE: Place.OPAQUE,
+    Place.OPAQUE: Place.OPAQUE,
+}  # fmt: skip
+"""Where the member's name does not say it."""
+
 _NOWHERE: Final[frozenset[str]] = frozenset()
 
 
@@ -61,7 +67,9 @@ class Resolver:
         return None
 
     def _walk(self, value: Any, place: Place, cycle: int | None, inside: frozenset[str], depth: int) -> Value:
-        self._visits += 1
+        if not isinstance(value, (dict, list)):
+            return safe_text(value) if isinstance(value, str) else value
+        self._visits += 1 + len(value)
         if depth > MAX_DEPTH or self._visits > MAX_VISITS:
             raise SpecError("the description's references lead too deep, or to too much")
         if isinstance(value, dict):
@@ -69,30 +77,29 @@ class Resolver:
             if isinstance(ref, str) and place in (Place.PART, Place.EXAMPLE):
                 return self._follow(ref, value, place, cycle, inside, depth)
             return self._dag.node(self._members(value, place, cycle, inside, depth))
-        if isinstance(value, list):
-            below = Place.OPAQUE if place in (Place.EXAMPLES, Place.OPAQUE) else Place.PART
-            items = []
-            for item in value:
-                plain = not isinstance(item, (dict, list, str))
-                items.append(item if plain else self._walk(item, below, cycle, inside, depth + 1))
-            return self._dag.node(items)
-        return safe_text(value) if isinstance(value, str) else value
+        below = Place.OPAQUE if place in (Place.EXAMPLES, Place.OPAQUE) else Place.PART
+        items = []
+        for item in value:
+            if isinstance(item, (dict, list)):
+                items.append(self._walk(item, below, cycle, inside, depth + 1))
+            else:
+                items.append(safe_text(item) if isinstance(item, str) else item)
+        return self._dag.node(items)
 
     def _members(
         self, value: Mapping[str, Any], place: Place, cycle: int | None, inside: frozenset[str], depth: int
     ) -> dict[str, Value]:
         out: dict[str, Value] = {}
+        part = place is Place.PART
+        below = _BELOW[place]
         for key, member in value.items():
-            if place is Place.PART:
-                if key.startswith("x-"):
-                    continue
-                below = _UNDER.get(key, Place.PART)
-            elif place is Place.NAMES:
-                below = Place.PART
+            if part and key.startswith("x-"):
+                continue
+            if isinstance(member, (dict, list)):
+                inner = _UNDER.get(key, Place.PART) if part else below
+                out[safe_key(key)] = self._walk(member, inner, cycle, inside, depth + 1)
             else:
-                below = Place.EXAMPLE if place is Place.EXAMPLES else Place.OPAQUE
-            plain = not isinstance(member, (dict, list, str))
-            out[safe_key(key)] = member if plain else self._walk(member, below, cycle, inside, depth + 1)
+                out[safe_key(key)] = safe_text(member) if isinstance(member, str) else member
         return out
 
     def _follow(
