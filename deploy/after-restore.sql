@@ -5,7 +5,8 @@
 -- A backup does not know what was revoked after it was made: without this, such a session, key or credential works again.
 -- Revokes every session, agent key and operator key but the one whose id is `keep_key` (you must hold its text), and asks for
 -- every connected account's credential anew. `keep_accounts` leaves the accounts as they are: only where you know that none was
--- revoked since the backup. What it did is printed; write it down, for the audit only holds what servers do.
+-- revoked since the backup. Takes every tenant's sign-in provider away, for whoever was offboarded since the backup could sign in
+-- again: offboard them again, then have the tenant's admin set it again (who is linked stays linked). What it did is printed; write it down, for the audit only holds what servers do.
 
 \set ON_ERROR_STOP on
 \if :{?keep_key}
@@ -31,6 +32,7 @@ update broker.accounts set status = 'needs_reauth', version = version + 1 where 
 \endif
 
 update broker.tenants set policy_version = policy_version + 1;
+delete from broker.sign_in_providers;
 delete from broker.idempotency;
 delete from broker.nodes;
 

@@ -8,6 +8,6 @@ Every text that comes from elsewhere is escaped and shown without invisible char
 `PAGES` are the routers. Another page joins by `route.router()`, `view.render` and, in its form, `hardening.check_form`.
 """
 
-from broker.endpoints.pages import assets, connect, home, signin
+from broker.endpoints.pages import assets, connect, home, oidc, signin, upstream
 
-PAGES = (home.router, signin.router, connect.router, assets.router)
+PAGES = (home.router, signin.router, oidc.router, upstream.router, connect.router, assets.router)

@@ -22,6 +22,7 @@ from broker.endpoints.pages.route import login_of
 from broker.endpoints.pages.route import router as pages
 from broker.endpoints.pages.signin import address, remember_return
 from broker.endpoints.pages.view import render
+from broker.endpoints.pages.ways import way_to
 from broker.endpoints.rest.deps import services_of
 from broker.errors import Problem
 from broker.identity.logins import Login
@@ -71,17 +72,17 @@ async def open_link(request: Request, ticket: str) -> Response:
 @router.get(LINK_PAGE)
 async def link_page(request: Request, kind: str | None = None) -> Response:
     """The page that a connect link opens."""
-    return show(request, await _by_link(request), kind)
+    return show(request, await by_link(request), kind)
 
 
 @router.post(LINK_PAGE)
 async def link_deposit(request: Request) -> Response:
     """Deposits by a connect link, which the deposit that verifies uses up."""
     services = services_of(request)
-    page = await _by_link(request)
+    page = await by_link(request)
     fields = await read_form(request, page.csrf)
     link = page.link
-    assert link is not None  # noqa: S101 - `_by_link` found it
+    assert link is not None  # noqa: S101 - `by_link` found it
 
     async def put(credential: Mapping[str, Any]) -> tuple[dict[str, Any], Review]:
         return await services.links.deposit(link, credential)
@@ -97,24 +98,24 @@ async def own_page(
     request: Request, tenant: TenantName, connection_name: ConnectionName, kind: str | None = None
 ) -> Response:
     """The page behind `connect_url`, for whoever is signed in; others are asked to."""
-    login = await _here(request, tenant, connection_name)
+    login = await here(request, tenant, connection_name)
     if login is None:
         wanted = f"connect {connection_name}"
-        response = render(request, "signin.html", status=401, wanted=wanted)
+        response = render(request, "signin.html", status=401, wanted=wanted, way=await way_to(request, tenant))
         remember_return(request, response, request.url.path)
         return response
-    return show(request, await _by_login(request, login, connection_name), kind)
+    return show(request, await by_login(request, login, connection_name), kind)
 
 
 @router.post("/connect/{tenant}/{connection_name}")
 async def own_deposit(request: Request, tenant: TenantName, connection_name: ConnectionName) -> Response:
     """Deposits as the person signed in."""
     services = services_of(request)
-    login = await _here(request, tenant, connection_name)
+    login = await here(request, tenant, connection_name)
     if login is None:
         raise Problem("unauthenticated", "you are not signed in any more", hint="sign in and paste the token again")
     fields = await read_form(request, login.csrf)
-    page = await _by_login(request, login, connection_name)
+    page = await by_login(request, login, connection_name)
 
     async def put(credential: Mapping[str, Any]) -> tuple[dict[str, Any], Review]:
         resolved = await services.offers.caller(page.asker, services.clock.now())
@@ -134,11 +135,11 @@ async def own_deposit(request: Request, tenant: TenantName, connection_name: Con
     return response
 
 
-async def _by_link(request: Request) -> Page:
+async def by_link(request: Request, ticket: str | None = None) -> Page:
     """The page of the link that this browser opened. Raises Problem `not_found`, `forbidden`."""
     services = services_of(request)
     now = services.clock.now()
-    ticket = cookies.read(request, cookies.CONNECT_LINK)
+    ticket = ticket or cookies.read(request, cookies.CONNECT_LINK)
     if ticket is None:
         raise Problem("not_found", "this page is opened by a connect link", hint="open your link again")
     link = await services.links.peek(ticket, now)
@@ -153,7 +154,7 @@ async def _by_link(request: Request) -> Page:
     return Page(asker, link.tenant_name, link.identifier, offer, LINK_PAGE, link.csrf, login, link)
 
 
-async def _here(request: Request, tenant: str, connection_name: str) -> Login | None:
+async def here(request: Request, tenant: str, connection_name: str) -> Login | None:
     """Who is signed in to this tenant. What the address names is looked up for nobody else. Raises Problem `not_found`,
     `forbidden`."""
     if TENANT_NAME.fullmatch(tenant) is None or CONNECTION_NAME.fullmatch(connection_name) is None:
@@ -165,7 +166,8 @@ async def _here(request: Request, tenant: str, connection_name: str) -> Login | 
     return login
 
 
-async def _by_login(request: Request, login: Login, connection_name: str) -> Page:
+async def by_login(request: Request, login: Login, connection_name: str) -> Page:
+    """The page of whoever is signed in. Raises Problem `unknown_connection`, `forbidden`."""
     services = services_of(request)
     asker = Asker(login.token, login.client)
     offer = await services.offers.offer(asker, connection_name, services.clock.now())

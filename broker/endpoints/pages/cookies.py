@@ -35,6 +35,8 @@ LOGIN: Final = Cookie("krv_login", "/")
 RETURN: Final = Cookie("krv_return", "/")
 CONNECT_LINK: Final = Cookie("krv_connect", "/connect/link")
 SIGN_IN_LINK: Final = Cookie("krv_sign_in", "/signin/link")
+OIDC: Final = Cookie("krv_oidc", "/")
+UPSTREAM: Final = Cookie("krv_upstream", "/upstream")
 
 
 def read(request: Request, cookie: Cookie) -> str | None:

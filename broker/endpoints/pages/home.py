@@ -17,6 +17,7 @@ from broker.endpoints.pages.route import login_of, required_login
 from broker.endpoints.pages.route import router as pages
 from broker.endpoints.pages.setups import setups
 from broker.endpoints.pages.view import render
+from broker.endpoints.pages.ways import way_to
 from broker.endpoints.rest.deps import services_of
 from broker.identity.authenticate import Asked
 from broker.identity.logins import Login
@@ -56,7 +57,7 @@ async def home(request: Request) -> Response:
     services = services_of(request)
     login = await login_of(request)
     if login is None:
-        return render(request, "welcome.html", url=services.base_url)
+        return render(request, "welcome.html", url=services.base_url, way=await way_to(request))
     now = services.clock.now()
     resolved = await services.offers.caller(Asker(login.token, login.client), now, connection_name=None)
     listed = await services.listing.list_scoped_tools(

@@ -1,4 +1,4 @@
-"""How each editor is told of a tenant's MCP endpoint: text to copy. Pure."""
+"""How each editor is told of a tenant's MCP endpoint: text to copy, which README.md shows too. Pure."""
 
 import json
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ def setups(mcp_url: str) -> tuple[Setup, ...]:
             "Claude Code",
             "In a terminal",
             f"claude mcp add --transport http keyreeve {mcp_url}",
-            "Then type /mcp in Claude Code and choose keyreeve to sign in.",
+            "Then claude mcp login keyreeve, or /mcp in Claude Code, signs in.",
         ),
         Setup(
             "Cursor",
@@ -39,13 +39,15 @@ def setups(mcp_url: str) -> tuple[Setup, ...]:
             "Codex",
             "In ~/.codex/config.toml",
             f'[mcp_servers.keyreeve]\nurl = "{mcp_url}"',
-            "Then run codex mcp login keyreeve.",
+            "Then run codex mcp login keyreeve. Where there is no browser: bearer_token_env_var names a variable that "
+            "holds a session token.",
         ),
         Setup(
             "Claude Desktop",
             "In claude_desktop_config.json (Settings, Developer, Edit Config)",
             _json({"mcpServers": {"keyreeve": {"command": "npx", "args": ["-y", "mcp-remote", mcp_url]}}}),
-            "Then restart Claude Desktop. It signs in with the browser. This needs Node on your machine.",
+            "Then restart Claude Desktop. It signs in with the browser. This needs Node on your machine. Where "
+            "the address can be reached from the internet, Settings, Connectors, Add custom connector does without.",
         ),
     )
 

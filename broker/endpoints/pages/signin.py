@@ -12,9 +12,11 @@ from broker.endpoints.pages.guesses import Guesses
 from broker.endpoints.pages.route import login_of, required_login
 from broker.endpoints.pages.route import router as pages
 from broker.endpoints.pages.view import render
+from broker.endpoints.pages.ways import way_to
 from broker.endpoints.rest.deps import services_of
 from broker.errors import Problem
 from broker.identity.logins import NewLogin, return_path
+from broker.identity.names import TENANT_NAME
 
 RETURN_FOR: Final = timedelta(minutes=30)
 
@@ -28,9 +30,13 @@ def address(request: Request) -> str:
 
 
 @router.get("/signin")
-async def ways(request: Request, return_to: str | None = None) -> Response:
-    """The ways to sign in. `return_to`, a path of this server, is where signing in leads."""
-    response = render(request, "signin.html", login=await login_of(request), wanted=None)
+async def ways(request: Request, return_to: str | None = None, tenant: str | None = None) -> Response:
+    """The ways to sign in. `return_to`, a path of this server, is where signing in leads; `tenant` the organisation."""
+    if tenant is not None and TENANT_NAME.fullmatch(tenant.strip().lower()):
+        response: Response = RedirectResponse(f"/t/{tenant.strip().lower()}/signin", 303)
+    else:
+        way = await way_to(request)
+        response = render(request, "signin.html", login=await login_of(request), wanted=None, way=way)
     remember_return(request, response, return_to)
     return response
 

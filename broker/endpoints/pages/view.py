@@ -86,8 +86,9 @@ def render(
     headers: Mapping[str, str] | None = None,
     **values: Any,
 ) -> Response:
-    """One page. `login`, where given, is who is signed in."""
+    """One page. `login`, where given, is who is signed in; `way` the provider to sign in by."""
     values.setdefault("login", None)
+    values.setdefault("way", None)
     body = environment().get_template(template).render(path=request.url.path, **values)
     return Response(body, status, dict(headers or {}), media_type="text/html; charset=utf-8")
 
