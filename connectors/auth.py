@@ -2,14 +2,15 @@
 `vault.reveal`.
 
 What is sealed, by credential kind: `api_token`, `account_token` and `bearer` the token's ASCII bytes; `global_key` the
-JSON object {"email", "key"}; `header` {"name", "value"}; `none` the word itself.
+JSON object {"email", "key"}; `header` {"name", "value"}; `oauth` {"access_token", "refresh_token", …}
+(`mcp_upstream/oauth/tokens.py`), of which the access token alone goes with a call; `none` the word itself.
 Every value is checked again here, at the last moment, so that a secret can
 never add a header.
 """
 
 import re
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 import orjson
 
@@ -18,6 +19,7 @@ from vault.reveal import reveal
 from vault.secret import Secret
 
 MAX_SECRET: Final = 4_096
+MAX_OAUTH: Final = 8_000  # access tokens that carry claims are long; a header holds 8,192
 
 _TOKEN = re.compile(rb"[A-Za-z0-9\-._~+/]+=*")  # token68, RFC 9110 § 11.2
 _EMAIL = re.compile(r"[!-?A-~]{1,200}@[!-?A-~]{1,200}")
@@ -92,8 +94,40 @@ def named_header(secret: Secret) -> Authorisation:
     return Authorisation(((name, value),), tuple(dict.fromkeys((value.encode(), last.encode()))))
 
 
+def oauth_fields(secret: Secret) -> dict[str, Any]:
+    """What is sealed of a sign-in, for renewing or giving it back.
+
+    Raises:
+        CredentialRejected: the sealed bytes are no such thing.
+    """
+    plain = reveal(secret)
+    try:
+        sealed = orjson.loads(plain)
+    except orjson.JSONDecodeError:
+        sealed = None
+    del plain
+    if not isinstance(sealed, dict) or not isinstance(sealed.get("access_token"), str):
+        raise _unusable()
+    return sealed
+
+
+def oauth_headers(secret: Secret) -> Authorisation:
+    """The access token of a sign-in as bearer; none of its other secrets may be in an answer either.
+
+    Raises:
+        CredentialRejected: the sealed bytes are no sign-in, or its token cannot be sent.
+    """
+    sealed = oauth_fields(secret)
+    token = sealed["access_token"]
+    if len(token) > MAX_OAUTH or not token.isascii() or _TOKEN.fullmatch(token.encode()) is None:
+        raise _unusable()
+    others = [sealed[name] for name in ("refresh_token", "client_secret") if isinstance(sealed.get(name), str)]
+    needles = tuple(value.encode() for value in (token, *others))
+    return Authorisation((("Authorization", f"Bearer {token}"),), needles)
+
+
 def headers_for(kind: str, secret: Secret) -> Authorisation:
-    """By credential kind: `global_key`, `header`, `none`, or one of the bearer kinds.
+    """By credential kind: `global_key`, `header`, `oauth`, `none`, or one of the bearer kinds.
 
     Raises:
         CredentialRejected: the kind carries no header scheme, or the sealed bytes do not fit it.
@@ -104,7 +138,9 @@ def headers_for(kind: str, secret: Secret) -> Authorisation:
         return named_header(secret)
     if kind == "none":
         return NOTHING
-    if kind in ("api_token", "account_token", "bearer", "oauth"):
+    if kind == "oauth":
+        return oauth_headers(secret)
+    if kind in ("api_token", "account_token", "bearer"):
         return bearer_headers(secret)
     raise CredentialRejected(f"credentials of kind {kind[:40]!r} cannot be sent", "Deposit it again.")
 

@@ -181,7 +181,8 @@ class Tool:
 
     `kind` says how it runs: `call` is one upstream request that `prepare` makes of its input; `search` and `execute`
     run a program over the description, or one that makes requests (`Programmable`). `held` says why it is not offered,
-    where an admin must accept its definition first.
+    where an admin must accept its definition first. `output_schema` is true of the structured content that MCP clients
+    get (`broker/endpoints/mcp/structured.py`), None where nothing is known of it.
     """
 
     name: str
@@ -193,6 +194,7 @@ class Tool:
     operation: Operation | None = None
     kind: Literal["call", "search", "execute"] = "call"
     held: str | None = None
+    output_schema: Mapping[str, Json] | None = None
 
 
 @quick
@@ -236,7 +238,18 @@ class HttpSender(Protocol):
         timeout_seconds: float,
         max_response_bytes: int,
         allowed_origins: Sequence[str],
+        watch: "Watch | None" = None,
     ) -> "RawAnswer": ...
+
+
+class Watch(Protocol):
+    """Reads an answer's body as it comes and says when it has seen enough: the rest is not waited for."""
+
+    def begins(self, status: int, headers: Mapping[str, str]) -> bool:
+        """Whether this answer is to be watched; else it is read whole."""
+
+    def feed(self, piece: bytes) -> bool:
+        """Whether that is enough. What was fed is not in the `RawAnswer`'s body. Raises UpstreamFault."""
 
 
 @quick

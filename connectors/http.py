@@ -14,6 +14,7 @@ Promises, for every request:
 """
 
 import asyncio
+import contextlib
 import re
 import socket
 import ssl
@@ -30,7 +31,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.tracing import Trace
 from yarl import URL
 
-from connectors.base import RawAnswer
+from connectors.base import RawAnswer, Watch
 from connectors.egress import EgressPolicy, Origin, check_address, check_origin, check_target
 from connectors.errors import (
     EgressRefused,
@@ -47,6 +48,9 @@ Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 CONNECT_SECONDS: Final = 5.0
 KEEPALIVE_SECONDS: Final = 30.0
 DNS_SECONDS: Final = 20
+LINGER_SECONDS: Final = 0.02
+"""How long a watched answer may take to end once there is enough of it: most end at once, and their connection is used
+again."""
 PER_ORIGIN_CONNECTIONS: Final = 256
 MAX_CONNECTIONS: Final = 1_024
 MAX_ADDRESSES: Final = 16
@@ -187,8 +191,10 @@ class HttpClient:
         timeout_seconds: float,
         max_response_bytes: int,
         allowed_origins: Sequence[str],
+        watch: Watch | None = None,
     ) -> RawAnswer:
-        """Sends one request and reads its whole answer, whatever its status.
+        """Sends one request and reads its whole answer, whatever its status; with `watch`, as much of it as that wants
+        (the bound holds all the same, and what was watched is not in the answer's body).
 
         Raises:
             EgressRefused: nothing was sent.
@@ -204,7 +210,6 @@ class HttpClient:
         session = self._session(target.scheme)
         attempt = _Attempt()
         token = _attempt.set(attempt)
-        connect = max(0.001, min(self._connect_seconds, timeout_seconds))
         try:
             async with asyncio.timeout(max(0.0, timeout_seconds)):
                 async with session.request(
@@ -213,18 +218,21 @@ class HttpClient:
                     data=body,
                     headers=headers,
                     allow_redirects=False,
-                    timeout=self._usual_timeout
-                    if connect == self._connect_seconds
-                    else ClientTimeout(total=None, connect=connect, sock_connect=connect),
+                    timeout=self._timeout(timeout_seconds),
                 ) as response:
-                    content = await _read(response, max_response_bytes)
-                    return RawAnswer(response.status, _headers(response), content)
+                    return await _answer(response, max_response_bytes, watch)
         except TimeoutError as exc:
             raise _timed_out(attempt) from exc
         except (aiohttp.ClientError, OSError, ValueError) as exc:
             raise _fault(exc, attempt) from exc
         finally:
             _attempt.reset(token)
+
+    def _timeout(self, seconds: float) -> ClientTimeout:
+        connect = max(0.001, min(self._connect_seconds, seconds))
+        if connect == self._connect_seconds:
+            return self._usual_timeout
+        return ClientTimeout(total=None, connect=connect, sock_connect=connect)
 
     def _target(self, origin: str, path: str, query: str) -> URL:
         checked = self._origins.get(origin)
@@ -274,6 +282,14 @@ def _check_headers(method: str, headers: Sequence[tuple[str, str]]) -> None:
             raise EgressRefused("header", f"The header {name} holds characters that may not be sent.")
 
 
+async def _answer(response: aiohttp.ClientResponse, most: int, watch: Watch | None) -> RawAnswer:
+    found = _headers(response)
+    if watch is not None and watch.begins(response.status, found):
+        await _watch(response, most, watch)
+        return RawAnswer(response.status, found, b"")
+    return RawAnswer(response.status, found, await _read(response, most))
+
+
 async def _read(response: aiohttp.ClientResponse, most: int) -> bytes:
     declared = response.headers.get("Content-Length", "")
     if declared.isdecimal() and len(declared) < 20 and int(declared) > most and response.method != "HEAD":
@@ -292,6 +308,27 @@ async def _read(response: aiohttp.ClientResponse, most: int) -> bytes:
             raise ResponseTooLarge(most)
         chunks.append(chunk)
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+async def _watch(response: aiohttp.ClientResponse, most: int, watch: Watch) -> None:
+    """Feeds `watch` until it has enough or the body ends. The connection is kept only where the body has ended."""
+    size = 0
+    enough = False
+    try:
+        async for chunk in response.content.iter_any():
+            size += len(chunk)
+            if size > most:
+                raise ResponseTooLarge(most)
+            if watch.feed(chunk):
+                enough = True
+                break
+        if enough:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LINGER_SECONDS):
+                    await response.content.readany()
+    finally:
+        if not response.content.at_eof():
+            response.close()
 
 
 def _headers(response: aiohttp.ClientResponse) -> dict[str, str]:

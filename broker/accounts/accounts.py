@@ -214,7 +214,7 @@ def _may_deposit(caller: Caller, connection_name: str, identifier: str | None, *
     narrowed = caller.bearer.restrictions
     if narrowed.connections is not None and connection_name not in narrowed.connections:
         raise Problem("forbidden", "this session is restricted to other connections")
-    if narrowed.access == "read":
+    if narrowed.access_at(connection_name) == "read":
         # What it deposits, every later call of its identity would go through.
         raise Problem("forbidden", "this session is restricted to reading; deposit with one that is not")
     if replace:

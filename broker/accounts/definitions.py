@@ -1,13 +1,13 @@
 """The definitions pinned for connections of MCP servers: first taken in, fetched again, accepted.
 
 Where nothing was pinned yet, what the first account finds is (trust on first use), less the tools whose text was
-flagged. From then on nothing that a server changes is believed by itself: a tool whose definition is another is not
+flagged. From then on nothing that a server changes is believed by itself: what has another definition is not
 offered, a new one is not added, until an admin has accepted the difference. Only what the server has taken away goes at
 once.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
@@ -81,6 +81,10 @@ class DefinitionPins:
         """Fetches them again, with an account of the connection's: a shared one first. Raises Problem `not_connected`,
         `needs_reauth`, `upstream_unreachable`, `upstream_timeout`, `version_conflict`."""
         require(caller, "connections.write")
+        return await self.check(caller, row)
+
+    async def check(self, caller: Caller, row: Any) -> Refreshed:
+        """As `refresh`, for whoever needs no role for it: the job that looks again."""
         connection = _connection(row)
         view = await self._views.connection(caller.tenant_id, connection)
         async with self._db.tenant(caller.tenant_id) as conn:
@@ -127,6 +131,7 @@ class DefinitionPins:
             "version": pinned.version,
             "fetched_at": kept.fetched_at,
             "tools": [_line(tool, held=tool.name in held) for tool in pinned.tools],
+            **_extras(pinned, held),
             "dropped": list(pinned.dropped),
             "pending": None
             if pending is None
@@ -140,6 +145,7 @@ class DefinitionPins:
                     or tool.name not in pinned.by_name
                     or pinned.by_name[tool.name].digest != tool.digest
                 ],
+                **_extras(_news(pinned, pending, held), None),
             },
         }
 
@@ -213,7 +219,7 @@ _NOTHING_WAITS: Final[Mapping[str, Any]] = {"pending_digest": None, "pending_doc
 def _first(found: Definitions) -> _Change:
     """The first definitions are pinned as they are; flagged tools wait."""
     document = _document(found)
-    flagged = [tool.name for tool in found.tools if tool.waits]
+    flagged = sorted(found.flagged)
     report = {"changed": True, "first": True, "added_count": len(found.tools), **_findings(found)}
     values = {
         "document": document,
@@ -231,14 +237,12 @@ def _first(found: Definitions) -> _Change:
 def _next(pinned: Definitions, held: Sequence[str], found: Definitions) -> _Change:
     """What newly fetched definitions mean for the pinned ones."""
     diff = compare(pinned, found)
-    flagged = {
-        name for name in held if name in found.by_name and name not in diff.changed and found.by_name[name].waits
-    }
+    flagged = {label for label in held if label in found.flagged and label not in diff.changed}
     waits = sorted({*diff.added, *diff.changed, *flagged})
-    moved = pinned.version != found.version
+    moved = pinned.version != found.version or pinned.offers != found.offers
     report = _report(diff, found, changed=not diff.empty or moved)
     kept = without(pinned, diff.removed)
-    base = Definitions(found.version, kept.tools, found.dropped)
+    base = replace(kept, version=found.version, dropped=found.dropped, offers=found.offers)
     values = {
         "document": _document(base),
         "digest": base.digest,
@@ -278,8 +282,8 @@ def _report(diff: Difference, found: Definitions, *, changed: bool) -> dict[str,
 
 
 def _findings(found: Definitions) -> dict[str, Any]:
-    """What screening met, by tool."""
-    flagged = [{"tool": tool.name, "found": list(tool.found)} for tool in found.tools if tool.found]
+    """What screening met, by label."""
+    flagged = [{"tool": label, "found": list(met)} for label, met in found.findings.items()]
     return {"findings": flagged[:SHOWN], "dropped": list(found.dropped[:SHOWN])}
 
 
@@ -299,6 +303,25 @@ def _line(tool: Definition, *, held: bool) -> dict[str, Any]:
         "found": list(tool.found),
         "held": held,
     }
+
+
+def _extras(shown: Definitions, held: Set[str] | None) -> dict[str, Any]:
+    """Prompts and templates for whoever reviews them; `held` None: all of them wait."""
+    return {
+        "prompts": [
+            {**asdict(p), "arguments": list(p.arguments), "held": held is None or p.label in held}
+            for p in shown.prompts
+        ],
+        "resource_templates": [
+            {**asdict(t), "found": list(t.found), "held": held is None or t.label in held} for t in shown.templates
+        ],
+    }
+
+
+def _news(pinned: Definitions, pending: Definitions, held: Set[str]) -> Definitions:
+    """What of `pending` is not in force."""
+    same = [label for label, digest in pending.digests.items() if pinned.digests.get(label) == digest]
+    return without(pending, [label for label in same if label not in held])
 
 
 def _connection(row: Any) -> Connection:

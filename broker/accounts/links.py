@@ -84,7 +84,7 @@ class Links:
                 chosen,
                 lasts=LASTS,
                 connections=(connection_name,),
-                access=caller.bearer.restrictions.access,
+                access=caller.bearer.restrictions.access_at(connection_name),
                 connection_name=connection_name,
             )
             await self._trail.change(
@@ -182,5 +182,5 @@ def _session_may_link(caller: Caller, connection_name: str, identifier: str) -> 
     narrowed = caller.bearer.restrictions
     if narrowed.connections is not None and connection_name not in narrowed.connections:
         raise Problem("forbidden", "this session is restricted to other connections")
-    if narrowed.access == "read":
+    if narrowed.access_at(connection_name) == "read":
         raise Problem("forbidden", "this session is restricted to reading", hint="open the page at connect_url instead")

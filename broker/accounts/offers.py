@@ -18,7 +18,8 @@ from connectors.cloudflare import token_page
 @dataclass(frozen=True, slots=True)
 class Offer:
     """One connection as its page shows it. `sentence` says how far the identity's grants reach, None where no grant
-    covers it; `needed` names permissions, `needed_more` says that there are too many to list."""
+    covers it; `needed` names permissions, `needed_more` says that there are too many to list. `sign_in` is the host
+    that a person may sign in to instead of pasting a credential; `paste` whether they may paste one."""
 
     connection_name: str
     title: str
@@ -32,6 +33,8 @@ class Offer:
     form_url: str | None
     connected: bool
     status: str | None
+    sign_in: str | None = None
+    paste: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +90,8 @@ class Offers:
             form_url=_form(view, listed),
             connected=live is not None and live.status == "active",
             status=None if live is None else live.status,
+            sign_in=_sign_in(view),
+            paste=view.config.get("auth") != "oauth",
         )
 
     async def review(self, asker: Asker, connection_name: str, account_id: str, now: datetime) -> Review:
@@ -127,6 +132,13 @@ def _needed(resolved: Resolved, connection: Connection, view: View, now: datetim
     if view.connector.name != "cloudflare":
         return ()
     return token_page.needed(view, _Covers(resolved, connection, None, now))
+
+
+def _sign_in(view: View) -> str | None:
+    """The host that people may sign in to, where the connection is one that they may sign in to."""
+    if view.connector.name != "mcp" or view.config.get("auth") == "token":
+        return None
+    return view.origins[0].partition("://")[2]
 
 
 def _form(view: View, groups: tuple[str, ...]) -> str | None:

@@ -6,7 +6,7 @@ live and nothing to invalidate. Descriptions are shared by their content hash ac
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 from uuid import UUID
@@ -21,6 +21,7 @@ from broker.errors import Problem
 from connectors import catalog
 from connectors.base import Connector, Permissions, Tool
 from connectors.errors import InvalidConfig
+from connectors.mcp_upstream.connector import McpConnector
 from connectors.mcp_upstream.definitions import Pinned
 from connectors.mcp_upstream.definitions import load as load_definitions
 from connectors.openapi.index import SpecIndex
@@ -168,8 +169,13 @@ class Views:
         spec = pinned if spec_digest is None else await self.spec(spec_digest)
         view = View(name, connector.check_config(config), origins, connector, spec, spec_digest)
         view.tools = tuple(connector.tools(view))
-        view.by_name = {tool.name: tool for tool in view.tools}
+        view.by_name = {tool.name: tool for tool in (*unlisted(connector, view), *view.tools)}
         return view
+
+
+def unlisted(connector: Connector, view: View) -> Sequence[Tool]:
+    """The tools that can be called and that no list shows."""
+    return connector.unlisted(view) if isinstance(connector, McpConnector) else ()
 
 
 def _pinned(row: Any) -> Pinned:

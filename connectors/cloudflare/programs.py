@@ -64,6 +64,10 @@ ACCOUNT_PROPERTY: Final[Mapping[str, Json]] = {
 }
 
 
+OUTPUT_SCHEMA: Final[Mapping[str, Json]] = {"type": "object"}
+"""True of every answer: of what else there is, nothing is promised."""
+
+
 def search_tool(connection_name: str) -> Tool:
     return Tool(
         name=f"{connection_name}_search",
@@ -73,6 +77,7 @@ def search_tool(connection_name: str) -> Tool:
         annotations={"title": "Search the Cloudflare API", "readOnlyHint": True, "openWorldHint": False},
         schema_hash=schema_hash(SEARCH_SCHEMA),
         kind="search",
+        output_schema=OUTPUT_SCHEMA,
     )
 
 
@@ -89,6 +94,7 @@ def execute_tool(connection_name: str, *, several_accounts: bool) -> Tool:
         annotations={"title": "Run code against Cloudflare", "idempotentHint": False, "openWorldHint": True},
         schema_hash=schema_hash(schema),
         kind="execute",
+        output_schema=OUTPUT_SCHEMA,
     )
 
 

@@ -72,6 +72,12 @@ CALL_SCHEMA: Final[Mapping[str, Json]] = {
 }
 _CALL_HASH: Final = schema_hash(CALL_SCHEMA)
 
+OUTPUT_SCHEMA: Final[Mapping[str, Json]] = {
+    "type": "object",
+    "properties": {"result": {}, "result_info": {}, "success": {}, "errors": {}, "messages": {}},
+}
+"""Cloudflare's envelope. No types: GraphQL, stored values and binary bodies answer objects of other kinds."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Typed:
@@ -160,6 +166,7 @@ def _call_tool(name: str) -> Tool:
             "openWorldHint": True,
         },
         schema_hash=_CALL_HASH,
+        output_schema=OUTPUT_SCHEMA,
     )
 
 
@@ -185,4 +192,5 @@ def _typed_tool(connection: ConnectionView, name: str, row: OperationRow) -> Too
         },
         schema_hash=schema_hash(schema),
         operation=operation,
+        output_schema=OUTPUT_SCHEMA,
     )

@@ -1,23 +1,34 @@
 """Reads an answer: what a tool returned goes on bounded and without secrets, everything else is told in words."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from connectors.base import Answer, Json, Prepared, RawAnswer
 from connectors.errors import UpstreamUnreachable
 from connectors.limits import rate_hint
+from connectors.mcp_upstream.blocks import MAX_BLOCKS, is_block
+from connectors.mcp_upstream.oauth.challenge import read_challenge
+from connectors.mcp_upstream.prompts import read_completion, read_messages
+from connectors.mcp_upstream.resources import read_contents, read_listed
+from connectors.mcp_upstream.rounds import KINDS, MCP_INPUT, round_of
+from connectors.mcp_upstream.rounds import asked as asked_of
 from connectors.mcp_upstream.screening import clean_answer, screen
-from connectors.mcp_upstream.wire import MCP_RESULT, Reply, read_reply
+from connectors.mcp_upstream.wire import LEGACY, MCP_RESULT, MODERN, Reply, read_reply
 
 MAX_ANSWER: Final = 8 * 1024 * 1024  # bytes, after decompression
-MAX_BLOCKS: Final = 1_000
 MAX_DEPTH: Final = 200
 MAX_TOLD: Final = 1_000
 MARK: Final = "[redacted by Keyreeve]"
 
 URL_ELICITATION: Final = -32042
 """URLElicitationRequired (2025-11-25, client/elicitation)."""
+
+UNSUPPORTED_VERSION: Final = -32022
+LISTED: Final = (MODERN, *LEGACY)
+
+MISSING_CAPABILITY: Final = -32021
+"""MissingRequiredClientCapability (2026-07-28, basic)."""
 
 _SECRET = re.compile(
     r"cf(?:k|ut|at|oat)_[A-Za-z0-9_-]{20,}|gh[pousr]_[A-Za-z0-9]{30,}|github_pat_[A-Za-z0-9_]{40,}"
@@ -33,18 +44,28 @@ def read_answer(prepared: Prepared, raw: RawAnswer, id_: int, needles: Sequence[
     Raises:
         UpstreamUnreachable: it does not answer the request, or cannot be read. (`sent` is True: it was answered.)
     """
-    called = prepared.operation.id.startswith("tool:")
+    kind = prepared.operation.id.partition(":")[0]
+    called = kind != "maintenance"
     # Definitions keep what hides in them: screening looks for it, and their digests are over what the server said.
     clean = _Clean(needles, smuggled=called)
     reply = read_reply(raw, id_)
     error: Mapping[str, Json] | None
+    media_type = MCP_RESULT if reply.result is not None else "application/json"
     if reply.result is None:
         data, error = None, _failed(raw, reply, clean)
     else:
         data = clean.value(reply.result, 0)
         error = None
         if called:
-            data, error = _called(data)
+            wants = _wants(prepared, data)
+            if isinstance(wants, dict):
+                data, media_type = wants, MCP_INPUT
+            elif wants is not None:
+                data, error = _text(wants), {"detail": wants, "status": 200}
+            elif kind == "tool":
+                data, error = _called(data)
+            else:
+                data = _READ[kind if kind == "prompt" else prepared.operation.id](data)
     retry = rate_hint(raw.headers).retry_after_seconds
     if error is not None and retry is not None:
         error = {**error, "retry_after": retry}
@@ -57,8 +78,14 @@ def read_answer(prepared: Prepared, raw: RawAnswer, id_: int, needles: Sequence[
         request_bytes=len(prepared.body or b""),
         response_bytes=len(raw.body),
         rate=rate_hint(raw.headers),
-        media_type=MCP_RESULT if reply.result is not None else "application/json",
+        media_type=media_type,
     )
+
+
+def clean(message: Mapping[str, Json], needles: Sequence[bytes]) -> Mapping[str, Json]:
+    """A notification as whoever listens may see it. Raises UpstreamUnreachable where it is nested too deeply."""
+    found: Mapping[str, Json] = _Clean(needles, smuggled=True).value(message, 0)
+    return found
 
 
 class _Clean:
@@ -92,17 +119,32 @@ class _Clean:
         return text
 
 
+_READ: Final[Mapping[str, Callable[[Mapping[str, Any]], Mapping[str, Json]]]] = {
+    "resource:list": read_listed,
+    "resource:read": read_contents,
+    "completion:complete": read_completion,
+    "prompt": read_messages,
+}
+
+
+def _wants(prepared: Prepared, result: Mapping[str, Any]) -> dict[str, Json] | str | None:
+    """What the server wants of the caller's client before it answers, as that may see it; as words for the model, where
+    the client cannot be asked; None where it wants nothing."""
+    if result.get("resultType", "complete") != "input_required":
+        return None
+    round_ = round_of(prepared)
+    asked = result.get("inputRequests")
+    if round_ is not None and round_.passed:
+        return asked_of(round_, result)
+    return _asked(list(asked.values()) if isinstance(asked, dict) else [])
+
+
 def _called(result: Mapping[str, Any]) -> tuple[Json, Mapping[str, Json] | None]:
     """What a tool returned, with its blocks checked; and its own word where it failed."""
-    if result.get("resultType", "complete") == "input_required":
-        asked = result.get("inputRequests")
-        requests = list(asked.values()) if isinstance(asked, dict) else []
-        told = _asked(requests)
-        return _text(told), {"detail": told, "status": 200}
     content = result.get("content", [])
     if not isinstance(content, list) or len(content) > MAX_BLOCKS:
         raise UpstreamUnreachable("the server's answer is no tool result", sent=True)
-    blocks = [block for block in content if _is_block(block)]
+    blocks = [block for block in content if is_block(block)]
     kept: dict[str, Json] = {"content": blocks}
     structured = result.get("structuredContent")
     if isinstance(structured, dict):
@@ -111,21 +153,6 @@ def _called(result: Mapping[str, Any]) -> tuple[Json, Mapping[str, Json] | None]
         return kept, None
     said = next((block["text"] for block in blocks if block["type"] == "text"), "it did not say why")
     return kept, {"detail": f"the tool failed: {screen(said, MAX_TOLD).text}", "status": 200}
-
-
-def _is_block(block: object) -> bool:
-    """Whether it is a content block (2026-07-28, schema ContentBlock) whose parts have the right types."""
-    if not isinstance(block, dict):
-        return False
-    kind = block.get("type")
-    if kind == "text":
-        return isinstance(block.get("text"), str)
-    if kind in ("image", "audio"):
-        return isinstance(block.get("data"), str) and isinstance(block.get("mimeType"), str)
-    if kind == "resource_link":
-        return isinstance(block.get("uri"), str) and isinstance(block.get("name"), str)
-    resource = block.get("resource")
-    return kind == "resource" and isinstance(resource, dict) and isinstance(resource.get("uri"), str)
 
 
 def _text(text: str) -> dict[str, Json]:
@@ -167,8 +194,18 @@ def _failed(raw: RawAnswer, reply: Reply, clean: _Clean) -> Mapping[str, Json]:
     said = clean.text(screen(reply.message, MAX_TOLD).text)
     if raw.status == 401:
         said = "the server does not accept the credential; deposit another one"
+    challenge = read_challenge(raw.headers) if raw.status == 403 else None
+    if challenge is not None and challenge.error == "insufficient_scope" and challenge.scope is not None:
+        told = f"the server answered 403: the sign-in lacks a scope of {challenge.scope!r}; connect the account again"
+        return {"detail": clean.text(told), "status": 403, "scope": challenge.scope}
     error: dict[str, Json] = {"detail": f"the server answered {raw.status}" + (f": {said}" if said else "")}
     if reply.code:
         error["detail"] = f"the server answered {reply.code}: {said or 'it did not say why'}"
         error["errors"] = [{"code": reply.code, "message": said}]
+    if reply.code == UNSUPPORTED_VERSION and isinstance(reply.data, dict):
+        versions = reply.data.get("supported")
+        error["supported"] = [v for v in LISTED if isinstance(versions, list) and v in versions]
+    if reply.code == MISSING_CAPABILITY and isinstance(reply.data, dict):
+        wanted = reply.data.get("requiredCapabilities")
+        error["required_capabilities"] = [k for k in KINDS.values() if isinstance(wanted, dict) and k in wanted]
     return {**error, "status": raw.status}

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
 import orjson
@@ -10,13 +11,16 @@ import orjson
 from connectors.base import CredentialKind, Json
 from connectors.egress import EgressPolicy, check_origin, check_target
 from connectors.errors import EgressRefused, FieldProblem, InvalidConfig, InvalidInput
+from connectors.mcp_upstream.oauth.tokens import Tokens
 from connectors.mcp_upstream.ready import READY
+from connectors.mcp_upstream.rounds import KINDS as ASKED
 
 MAX_URL: Final = 400
 MAX_READ_TOOLS: Final = 500
 MAX_HEADER_VALUE: Final = 4_096
 
-_KNOWN: Final = ("url", "ready", "prefix", "read_tools")
+_KNOWN: Final = ("url", "ready", "prefix", "read_tools", "asks", "auth")
+AUTHS: Final = ("any", "oauth", "token")
 _TOKEN = re.compile(r"[A-Za-z0-9\-._~+/]{1,4096}=*")  # token68, RFC 9110 § 11.2
 _HEADER_NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,63}")
 _HEADER_VALUE = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?")
@@ -33,6 +37,9 @@ CONFIG_HELP: Final[Mapping[str, str]] = {
     "prefix": "true (default); false: at /mcp/NAME, where it is alone, its tools keep their own names",
     "read_tools": "tools that only read, by the server's own names; or `annotated`: believe its readOnlyHint. "
     "Any other tool is a write",
+    "asks": "what the server may ask of the caller's own client: of elicitation (default), sampling, roots; [] nothing",
+    "auth": "what the page for connecting offers: `oauth` (signing in to the server), `token` (pasting a credential), "
+    "`any` (default): both",
 }
 
 KINDS: Final = (
@@ -66,6 +73,7 @@ class Server:
     query: str
 
 
+@lru_cache(maxsize=4_096)
 def split_url(url: str) -> Server:
     """The parts of a server's address. Whether it may be reached is the egress rule's to say, at deposit and sending.
 
@@ -100,6 +108,8 @@ def check_config(config: Mapping[str, Json]) -> dict[str, Json]:
         "url": _url(config, problems),
         "prefix": _prefix(config.get("prefix", True), problems),
         "read_tools": _read_tools(config.get("read_tools", []), problems),
+        "asks": _asks(config.get("asks", ["elicitation"]), problems),
+        "auth": _auth(config.get("auth", "any"), problems),
     }
     if problems:
         raise InvalidConfig(problems)
@@ -126,6 +136,13 @@ def _url(config: Mapping[str, Json], problems: list[FieldProblem]) -> str:
     return server.origin + server.path + (f"?{server.query}" if server.query else "")
 
 
+def _auth(value: Json, problems: list[FieldProblem]) -> str:
+    if value not in AUTHS:
+        problems.append(FieldProblem("auth", f"must be one of {', '.join(AUTHS)}"))
+        return "any"
+    return str(value)
+
+
 def _prefix(value: Json, problems: list[FieldProblem]) -> bool:
     if not isinstance(value, bool):
         problems.append(FieldProblem("prefix", "must be true or false"))
@@ -145,9 +162,20 @@ def _read_tools(value: Json, problems: list[FieldProblem]) -> list[str] | str:
     return list(dict.fromkeys(value))
 
 
+def _asks(value: Json, problems: list[FieldProblem]) -> list[str]:
+    known = list(ASKED.values())
+    if not isinstance(value, list) or not all(isinstance(kind, str) and kind in known for kind in value):
+        problems.append(FieldProblem("asks", f"must be a list of {', '.join(known)}"))
+        return []
+    return list(dict.fromkeys(value))
+
+
 def check_credential(credential: Mapping[str, Any]) -> tuple[str, bytes, tuple[str, ...]]:
     """(kind, plaintext to seal, declared permissions). Raises InvalidInput, which quotes no value."""
     kind = credential.get("kind")
+    if kind == "oauth" and isinstance(credential.get("token"), Tokens):
+        # No JSON can hold this: only a sign-in that Keyreeve itself went through has one.
+        return "oauth", credential["token"].dump(), ()
     known = {"bearer": ("kind", "token"), "header": ("kind", "name", "value"), "none": ("kind",)}
     if not isinstance(kind, str) or kind not in known:
         raise _refuse("kind", f"must be one of {', '.join(known)}")

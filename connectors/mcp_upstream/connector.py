@@ -2,13 +2,14 @@
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from itertools import count
 from time import monotonic
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
 import orjson
 
-from connectors.auth import headers_for
+from connectors.auth import Authorisation, headers_for
 from connectors.base import (
     Answer,
     ConnectionView,
@@ -34,12 +35,15 @@ from connectors.errors import (
     UpstreamTimeout,
 )
 from connectors.mcp_upstream import config as settings
-from connectors.mcp_upstream import fetching, wire
-from connectors.mcp_upstream.answer import MAX_ANSWER, read_answer
+from connectors.mcp_upstream import fetching, passing, rounds, wire
+from connectors.mcp_upstream.answer import MAX_ANSWER, clean, read_answer
 from connectors.mcp_upstream.config import split_url
 from connectors.mcp_upstream.definitions import Definition, Definitions, Pinned
 from connectors.mcp_upstream.fetching import METER
+from connectors.mcp_upstream.naming import EXTRAS
+from connectors.mcp_upstream.oauth import renewal
 from connectors.mcp_upstream.sessions import Sessions, key_of
+from connectors.mcp_upstream.streams import LISTENER, AnswerWatch, Heard
 from vault.secret import Secret
 
 MAX_REQUEST: Final = 1_048_576  # bytes of one message
@@ -64,6 +68,7 @@ class McpConnector:
 
     def __init__(self) -> None:
         self._sessions = Sessions()
+        self._ids = count(1)
         self._named: WeakKeyDictionary[Definitions, dict[str, Mapping[str, Definition]]] = WeakKeyDictionary()
 
     def check_config(self, config: Mapping[str, Json]) -> Mapping[str, Json]:
@@ -101,6 +106,11 @@ class McpConnector:
             for name, definition in self._by_name(connection, pinned).items()
         ]
 
+    def unlisted(self, connection: ConnectionView) -> Sequence[Tool]:
+        """The tools that no list shows: prompts, resources and completions run under them."""
+        pinned = _pinned(connection)
+        return () if pinned is None else passing.unlisted(connection, pinned)
+
     def missing_tools(self, connection: ConnectionView) -> tuple[str, ...]:  # noqa: ARG002
         """None: which tools there are is known only once somebody has connected an account."""
         return ()
@@ -108,31 +118,58 @@ class McpConnector:
     def prepare(self, connection: ConnectionView, tool_name: str, tool_input: Mapping[str, Json]) -> Prepared:
         pinned = _pinned(connection)
         definition = None if pinned is None else self._by_name(connection, pinned).get(tool_name)
+        kind = tool_name.removeprefix(f"{connection.name}_")
+        if pinned is not None and definition is None and kind in EXTRAS:
+            return self._prepared(connection, pinned, tool_name, *passing.asked(pinned, kind, tool_input))
         if pinned is None or definition is None:
             raise InvalidInput([FieldProblem("tool_name", "is not a tool of this connection")])
         if definition.name in pinned.held:
             raise InvalidInput([FieldProblem("tool_name", CHANGED)])
+        params = {"name": definition.name, "arguments": dict(tool_input)}
+        mirrored = _mirrored(definition, tool_input) if wire.modern(pinned.definitions.version) else ()
+        operation = _operation(definition, connection.config)
+        return self._prepared(
+            connection, pinned, tool_name, operation, "tools/call", params, definition.name, headers=mirrored
+        )
+
+    def _prepared(
+        self,
+        connection: ConnectionView,
+        pinned: Pinned,
+        tool_name: str,
+        operation: Operation,
+        method: str,
+        params: Mapping[str, Json],
+        name: str | None,
+        *,
+        headers: Sequence[tuple[str, str]] = (),
+    ) -> Prepared:
+        """One request, in the round that is under way for this tool, if any."""
         server = split_url(connection.config["url"])
         version = pinned.definitions.version
-        params = {"name": definition.name, "arguments": dict(tool_input)}
+        round_ = rounds.round_for(tool_name)
+        meta = None if round_ is None else rounds.meta(round_, connection.config, modern=wire.modern(version))
+        if round_ is not None and round_.passed:
+            params = {**params, **rounds.answers(round_)}
         try:
-            headers, body = wire.request(version, "tools/call", params, name=definition.name)
+            shown, body = wire.request(version, method, params, name=name, meta=meta)
         except orjson.JSONEncodeError:
             raise InvalidInput([FieldProblem("", "holds a number or a text that JSON cannot carry")]) from None
         if len(body) > MAX_REQUEST:
             raise PayloadTooLarge(MAX_REQUEST)
-        if wire.modern(version) and definition.headers:
-            headers = (*headers, *_mirrored(definition, tool_input))
+        if round_ is not None:
+            round_.sent = body
+        called = method == "tools/call"
         return Prepared(
-            operation=_operation(definition, connection.config),
+            operation=operation,
             method="POST",
             origin=server.origin,
             path=server.path,
             query=server.query,
-            headers=headers,
+            headers=(*shown, *headers),
             body=body,
             meters=(METER,),
-            summary={"tool": definition.name},
+            summary={"tool": name} if called else passing.summary(operation, params),
         )
 
     def operation(self, connection: ConnectionView, ref: str) -> Operation:
@@ -164,14 +201,18 @@ class McpConnector:
         timeout_seconds: float,
     ) -> Answer:
         """Sends it, once. Towards an older server a handshake may come before it, within the same deadline."""
+        if prepared.operation.id in (renewal.REFRESH, renewal.REVOKE):
+            return await renewal.send(http, prepared, secret)
         authorisation = headers_for(kind, secret)
         until = monotonic() + timeout_seconds
+        heard = _listener(authorisation)
 
         async def post(headers: tuple[tuple[str, str], ...], body: bytes) -> RawAnswer:
             left = until - monotonic()
             if left <= 0:
                 raise UpstreamTimeout("no time was left for the request", sent=False)
-            return await http.send(
+            watch = AnswerWatch(wire.id_of(body), heard)
+            raw = await http.send(
                 method="POST",
                 origin=prepared.origin,
                 path=prepared.path,
@@ -181,11 +222,16 @@ class McpConnector:
                 timeout_seconds=left,
                 max_response_bytes=MAX_ANSWER,
                 allowed_origins=allowed_origins,
+                watch=watch,
             )
+            if watch.answer is None:
+                return raw
+            return RawAnswer(raw.status, {**raw.headers, "content-type": "application/json"}, watch.answer)
 
-        id_, body = wire.ID, prepared.body or b""
+        body = prepared.body or b""
         if wire.modern(dict(prepared.headers).get("MCP-Protocol-Version", wire.MODERN)):
-            raw = await post(prepared.headers, body)
+            id_ = next(self._ids)
+            raw = await post(prepared.headers, wire.with_id(body, id_))
         else:
             key = key_of(prepared.origin, prepared.path, prepared.query, authorisation.headers)
             raw, id_ = await self._sessions.send(post, key, body)
@@ -202,6 +248,12 @@ class McpConnector:
         if found is None:
             found = kept[connection.name] = pinned.definitions.named(connection.name)
         return found
+
+
+def _listener(authorisation: Authorisation) -> Heard | None:
+    """Whoever listens to this call, behind what takes secrets out of what they hear."""
+    listener = LISTENER.get()
+    return None if listener is None else lambda message: listener(clean(message, authorisation.needles))
 
 
 def _pinned(connection: ConnectionView) -> Pinned | None:
@@ -249,6 +301,7 @@ def _tool(name: str, definition: Definition, config: Mapping[str, Json], *, held
         schema_hash=definition.digest[:16],
         operation=operation,
         held=CHANGED if held else None,
+        output_schema=definition.output_schema,
     )
 
 

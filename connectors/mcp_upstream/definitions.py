@@ -6,7 +6,7 @@ change.
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any, Final
 
@@ -14,7 +14,10 @@ import orjson
 
 from connectors.base import Json
 from connectors.errors import SpecError
+from connectors.mcp_upstream.mirroring import HEADER_KEY, headers_of, wanted
 from connectors.mcp_upstream.naming import tool_name, usable
+from connectors.mcp_upstream.prompts import Prompt
+from connectors.mcp_upstream.resources import Template
 from connectors.mcp_upstream.screening import INSTRUCTIONS, hides, screen, suspicious
 
 MAX_TOOLS: Final = 1_000
@@ -26,7 +29,6 @@ MAX_DOCUMENT: Final = 8 * 1024 * 1024
 
 _HINTS: Final = ("readOnlyHint", "destructiveHint", "idempotentHint", "openWorldHint")
 _TEXTS: Final = frozenset({"description", "title", "$comment"})
-HEADER_KEY: Final = "x-mcp-header"
 ANY_OBJECT: Final[Mapping[str, Json]] = {"type": "object"}
 
 NOT_OBJECT: Final = "its schema does not describe an object"
@@ -51,6 +53,7 @@ class Definition:
     annotations: Mapping[str, bool]
     headers: Mapping[str, str]
     found: tuple[str, ...] = ()
+    output_schema: Mapping[str, Json] | None = None
 
     @property
     def waits(self) -> bool:
@@ -60,11 +63,18 @@ class Definition:
 
 @dataclass(frozen=True, eq=False)
 class Definitions:
-    """Everything taken in from one server. `version` is the revision it speaks; `dropped` what could not be taken."""
+    """Everything taken in from one server. `version` is the revision it speaks; `dropped` what could not be taken;
+    `offers` what it has besides tools: of `prompts`, `resources`, `completions`.
+
+    A *label* names one definition among all: a tool's name, `prompt NAME` or `template URI`.
+    """
 
     version: str
     tools: tuple[Definition, ...]
     dropped: tuple[str, ...] = ()
+    prompts: tuple[Prompt, ...] = ()
+    templates: tuple[Template, ...] = ()
+    offers: tuple[str, ...] = ()
 
     @cached_property
     def by_name(self) -> Mapping[str, Definition]:
@@ -72,10 +82,42 @@ class Definitions:
         return {tool.name: tool for tool in self.tools}
 
     @cached_property
+    def prompts_by_name(self) -> Mapping[str, Prompt]:
+        """The prompts by the server's names."""
+        return {prompt.name: prompt for prompt in self.prompts}
+
+    @property
+    def _extras(self) -> tuple[Prompt | Template, ...]:
+        return (*self.prompts, *self.templates)
+
+    @cached_property
+    def digests(self) -> Mapping[str, str]:
+        """Each definition's digest by its label."""
+        return {t.name: t.digest for t in self.tools} | {e.label: e.digest for e in self._extras}
+
+    @cached_property
+    def flagged(self) -> frozenset[str]:
+        """The labels of those that an admin must have seen."""
+        return frozenset({t.name for t in self.tools if t.waits} | {e.label for e in self._extras if e.waits})
+
+    @cached_property
+    def findings(self) -> Mapping[str, tuple[str, ...]]:
+        """What screening met, by label; only where it met anything."""
+        met = {t.name: t.found for t in self.tools} | {e.label: e.found for e in self._extras}
+        return {label: found for label, found in met.items() if found}
+
+    @cached_property
     def digest(self) -> str:
         """SHA-256 in hex over version, names and definitions."""
-        listed = [self.version, *sorted((tool.name, tool.digest) for tool in self.tools)]
+        listed = [self.version, *sorted(self.digests.items())]
         return hashlib.sha256(orjson.dumps(listed)).hexdigest()
+
+    def prompts_named(self, connection_name: str) -> dict[str, Prompt]:
+        """The prompts by their names here, as `named` does for tools."""
+        made: dict[str, Prompt] = {}
+        for prompt in self.prompts:
+            made.setdefault(tool_name(connection_name, prompt.name), prompt)
+        return dict(sorted(made.items()))
 
     def named(self, connection_name: str) -> dict[str, Definition]:
         """The tools by their names here, in the order of those. Of two that meet, the first by the server's name."""
@@ -87,8 +129,8 @@ class Definitions:
 
 @dataclass(frozen=True, eq=False)
 class Pinned:
-    """The definitions in force for a connection. `held` are the server's names of tools that are not offered, because
-    the server has changed them or their text was flagged, until an admin accepts."""
+    """The definitions in force for a connection. `held` are the labels of those that are not offered, because the
+    server has changed them or their text was flagged, until an admin accepts."""
 
     definitions: Definitions
     held: frozenset[str] = frozenset()
@@ -96,7 +138,7 @@ class Pinned:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """What newly fetched definitions change, by the server's names."""
+    """What newly fetched definitions change, by label."""
 
     added: tuple[str, ...]
     removed: tuple[str, ...]
@@ -109,11 +151,11 @@ class Difference:
 
 def compare(before: Definitions, after: Definitions) -> Difference:
     """Added, removed, and those whose definition is another."""
-    old, new = before.by_name, after.by_name
+    old, new = before.digests, after.digests
     return Difference(
         added=tuple(sorted(new.keys() - old.keys())),
         removed=tuple(sorted(old.keys() - new.keys())),
-        changed=tuple(sorted(name for name in old.keys() & new.keys() if old[name].digest != new[name].digest)),
+        changed=tuple(sorted(name for name in old.keys() & new.keys() if old[name] != new[name])),
     )
 
 
@@ -132,6 +174,8 @@ def read(version: str, items: Iterable[object]) -> Definitions:
             dropped.append(f"tool {n + 1}: its name is not 1 to 128 printable ASCII characters")
         elif item["name"] in tools:
             dropped.append(f"{item['name']}: the name is there twice; the first one counts")
+        elif (wrong := wanted(item)) is not None:
+            dropped.append(f"{item['name']}: {wrong}")
         else:
             tools[item["name"]] = _definition(item)
     return Definitions(version, tuple(sorted(tools.values(), key=lambda t: t.name)), tuple(dropped[:100]))
@@ -153,7 +197,14 @@ def _definition(item: Mapping[str, Any]) -> Definition:
         annotations={hint: given[hint] for hint in _HINTS if isinstance(given.get(hint), bool)},
         headers=headers,
         found=tuple(dict.fromkeys((*title.found, *description.found, *lies))),
+        output_schema=_output(item.get("outputSchema")),
     )
+
+
+def _output(value: object) -> Mapping[str, Json] | None:
+    """What the server says its structured content is; None where it says nothing, or what is not to be shown."""
+    shown, _, found = _schema(value)
+    return shown if isinstance(value, dict) and not found else None
 
 
 def _digest(item: Mapping[str, Any]) -> str:
@@ -169,7 +220,7 @@ def _schema(value: object) -> tuple[Mapping[str, Json], Mapping[str, str], tuple
     """A schema that can be shown, which arguments it wants in headers, and what was wrong with it."""
     if not isinstance(value, dict) or value.get("type", "object") != "object":
         return ANY_OBJECT, {}, (NOT_OBJECT,)
-    headers = _headers(value)
+    headers = headers_of(value)
     walk = _Walk()
     shown = walk.clean(value, 0)
     found = tuple(dict.fromkeys(walk.found))
@@ -220,17 +271,6 @@ class _Walk:
             self.found.append(INSTRUCTIONS)
 
 
-def _headers(schema: Mapping[str, Any]) -> dict[str, str]:
-    """Top-level properties that the server wants repeated in a header (2026-07-28, x-mcp-header), at most 20."""
-    properties = schema.get("properties")
-    found: dict[str, str] = {}
-    for name, inner in (properties if isinstance(properties, dict) else {}).items():
-        wanted = inner.get(HEADER_KEY) if isinstance(inner, dict) else None
-        if isinstance(wanted, str) and 0 < len(wanted) <= 64 and wanted.replace("-", "").isalnum() and wanted.isascii():
-            found[name] = wanted
-    return dict(list(found.items())[:20])
-
-
 def dump(definitions: Definitions) -> str:
     """As text, for the database. Raises SpecError where it is larger than `MAX_DOCUMENT`."""
     written = orjson.dumps(
@@ -250,6 +290,10 @@ def dump(definitions: Definitions) -> str:
                 }
                 for t in definitions.tools
             ],
+            "outputs": {t.name: t.output_schema for t in definitions.tools if t.output_schema is not None},
+            "prompts": [asdict(prompt) for prompt in definitions.prompts],
+            "templates": [asdict(template) for template in definitions.templates],
+            "offers": definitions.offers,
         }
     )
     if len(written) > MAX_DOCUMENT:
@@ -260,13 +304,31 @@ def dump(definitions: Definitions) -> str:
 def load(document: str) -> Definitions:
     """What `dump` wrote."""
     kept = orjson.loads(document)
-    tools = tuple(Definition(**{**tool, "found": tuple(tool["found"])}) for tool in kept["tools"])
-    return Definitions(kept["version"], tools, tuple(kept["dropped"]))
-
-
-def without(definitions: Definitions, names: Sequence[str]) -> Definitions:
-    """The definitions less some tools."""
-    gone = set(names)
+    outputs = kept.get("outputs", {})
     return Definitions(
-        definitions.version, tuple(t for t in definitions.tools if t.name not in gone), definitions.dropped
+        kept["version"],
+        tuple(
+            Definition(**{**tool, "found": tuple(tool["found"]), "output_schema": outputs.get(tool["name"])})
+            for tool in kept["tools"]
+        ),
+        tuple(kept["dropped"]),
+        # Documents of releases before prompts and resources were passed on hold none.
+        tuple(Prompt(**{**p, **_tuples(p, "arguments", "found")}) for p in kept.get("prompts", ())),
+        tuple(Template(**{**t, **_tuples(t, "found")}) for t in kept.get("templates", ())),
+        tuple(kept.get("offers", ())),
+    )
+
+
+def _tuples(item: Mapping[str, Any], *names: str) -> dict[str, tuple[Any, ...]]:
+    return {name: tuple(item[name]) for name in names}
+
+
+def without(definitions: Definitions, labels: Sequence[str]) -> Definitions:
+    """The definitions less some."""
+    gone = set(labels)
+    return replace(
+        definitions,
+        tools=tuple(t for t in definitions.tools if t.name not in gone),
+        prompts=tuple(p for p in definitions.prompts if p.label not in gone),
+        templates=tuple(t for t in definitions.templates if t.label not in gone),
     )

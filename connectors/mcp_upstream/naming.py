@@ -9,7 +9,10 @@ import re
 from typing import Final
 
 MAX_NAME: Final = 60
-RESERVED: Final = frozenset({"connect"})
+PROMPTS, RESOURCES, COMPLETIONS = "prompts", "resources", "completions"
+"""The tools under which what is no tool runs (passing.py)."""
+EXTRAS: Final = frozenset({PROMPTS, RESOURCES, COMPLETIONS})
+RESERVED: Final = EXTRAS | {"connect"}
 """Tools that Keyreeve itself adds to a connection."""
 
 _OTHER = re.compile(r"[^A-Za-z0-9_-]+")

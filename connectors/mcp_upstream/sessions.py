@@ -4,6 +4,8 @@ A session belongs to the credential that opened it: its key is a digest over bot
 another's session. Losing one costs a handshake.
 """
 
+import asyncio
+import contextlib
 import hashlib
 import re
 from collections import OrderedDict
@@ -15,10 +17,11 @@ from typing import Final
 import orjson
 
 from connectors.base import RawAnswer
-from connectors.errors import EgressRefused, UpstreamFault, UpstreamTimeout, UpstreamUnreachable
+from connectors.errors import ConnectorError, EgressRefused, UpstreamFault, UpstreamTimeout, UpstreamUnreachable
 from connectors.mcp_upstream import wire
 
 MAX_SESSIONS: Final = 2_000
+TAKE_BACK_SECONDS: Final = 1.0
 
 Post = Callable[[tuple[tuple[str, str], ...], bytes], Awaitable[RawAnswer]]
 """Sends one message of a call, within its deadline."""
@@ -55,7 +58,11 @@ class Sessions:
                     return opened, wire.ID
                 session = opened
             id_ = next(session.next_id)
-            raw = await post(_headers(session), wire.with_id(body, id_))
+            try:
+                raw = await post(_headers(session), wire.with_id(body, id_))
+            except asyncio.CancelledError:
+                await _take_back(post, session, id_)
+                raise
             if raw.status != 404 or session.id is None or attempt == 2:
                 break
             self._kept.pop(key, None)
@@ -78,6 +85,16 @@ class Sessions:
         if len(self._kept) > MAX_SESSIONS:
             self._kept.popitem(last=False)
         return session
+
+
+async def _take_back(post: Post, session: _Session, id_: int) -> None:
+    """Tells the server that nobody waits for an answer (2025-11-25, basic/utilities/cancellation): in this era hanging
+    up does not. The call it belongs to is still open; whether the server hears it changes nothing."""
+    params = {"requestId": id_, "reason": "the caller gave up"}
+    message = orjson.dumps({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params})
+    with contextlib.suppress(ConnectorError, TimeoutError):
+        async with asyncio.timeout(TAKE_BACK_SECONDS):
+            await post(_headers(session), message)
 
 
 def key_of(origin: str, path: str, query: str, headers: Sequence[tuple[str, str]]) -> bytes:

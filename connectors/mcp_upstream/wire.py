@@ -13,18 +13,18 @@ import orjson
 
 from connectors.base import Json, RawAnswer
 from connectors.errors import UpstreamUnreachable
+from connectors.mcp_upstream.streams import Events, answers
 
 MODERN: Final = "2026-07-28"
 LEGACY: Final = ("2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05")
 ID: Final = 1
 CLIENT: Final[Mapping[str, str]] = {"name": "keyreeve", "version": "1"}
-MAX_EVENTS: Final = 10_000
 MCP_RESULT: Final = "application/vnd.keyreeve.mcp-result+json"
 """Media type of an Answer whose data is the result of `tools/call` itself."""
 
 _HEAD: Final = b'{"jsonrpc":"2.0","id":1,'
+_ID = re.compile(rb'\{"jsonrpc":"2\.0","id":([0-9]{1,18}),')
 _PLAIN = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?")
-_LINES = re.compile(rb"\r\n|\r|\n")
 _META: Final[Mapping[str, Json]] = {
     "io.modelcontextprotocol/protocolVersion": MODERN,
     "io.modelcontextprotocol/clientCapabilities": {},
@@ -39,21 +39,34 @@ def modern(version: str) -> bool:
 
 
 def request(
-    version: str, method: str, params: Mapping[str, Json], *, name: str | None = None
+    version: str,
+    method: str,
+    params: Mapping[str, Json],
+    *,
+    name: str | None = None,
+    meta: Mapping[str, Json] | None = None,
 ) -> tuple[tuple[tuple[str, str], ...], bytes]:
-    """Headers and body of one request. `name` is what `Mcp-Name` repeats."""
+    """Headers and body of one request. `name` is what `Mcp-Name` repeats; `meta` is added to the params' `_meta`."""
     if modern(version):
         named = () if name is None else (("Mcp-Name", header_value(name)),)
         headers = (*_COMMON, ("MCP-Protocol-Version", version), ("Mcp-Method", method), *named)
-        params = {**params, "_meta": _META}
+        params = {**params, "_meta": {**_META, **meta} if meta else _META}
     else:
         headers = (*_COMMON, ("MCP-Protocol-Version", version))
+        if meta:
+            params = {**params, "_meta": meta}
     return headers, _HEAD + orjson.dumps({"method": method, "params": params})[1:]
 
 
 def with_id(body: bytes, id_: int) -> bytes:
     """The same request under another id."""
     return b'{"jsonrpc":"2.0","id":%d,' % id_ + body.removeprefix(_HEAD)
+
+
+def id_of(body: bytes) -> int | None:
+    """The id of a request that `request` or `with_id` made; None for a notification."""
+    found = _ID.match(body)
+    return None if found is None else int(found[1])
 
 
 def header_value(text: str) -> str:
@@ -85,20 +98,16 @@ def read_reply(raw: RawAnswer, id_: int) -> Reply:
         error = found.get("error") if isinstance(found, dict) else None
         return _error(error) if isinstance(error, dict) else Reply(None, 0, "")
     if media == "text/event-stream":
-        messages: Iterator[Json] = _events(raw.body)
+        messages: Iterator[Json] = map(_decoded, Events().feed(raw.body))
     elif media == "application/json":
         messages = iter((_decoded(raw.body),))
     else:
         raise UpstreamUnreachable("the server's answer is neither JSON nor an event stream", sent=True)
     for message in messages:
         # Whatever else a stream holds (notifications, requests of the server's) is neither answered nor passed on.
-        if isinstance(message, dict) and "method" not in message and _same(message.get("id"), id_):
+        if isinstance(message, dict) and "method" not in message and answers(message, id_):
             return _reply(message)
     raise UpstreamUnreachable("the server's answer does not answer the request", sent=True)
-
-
-def _same(given: Json, id_: int) -> bool:
-    return type(given) is int and given == id_
 
 
 def _reply(message: Mapping[str, Any]) -> Reply:
@@ -125,20 +134,3 @@ def _decoded(body: bytes) -> Json:
         return orjson.loads(body)
     except orjson.JSONDecodeError:
         raise UpstreamUnreachable("the server answered with malformed JSON", sent=True) from None
-
-
-def _events(body: bytes) -> Iterator[Json]:
-    """The JSON of each event (WHATWG HTML § 9.2.6: `data` lines, ended by an empty one)."""
-    data: list[bytes] = []
-    seen = 0
-    for line in _LINES.split(body.removeprefix(b"\xef\xbb\xbf")):
-        if not line and data:
-            seen += 1
-            if seen > MAX_EVENTS:
-                raise UpstreamUnreachable("the server's event stream has too many events", sent=True)
-            joined = b"\n".join(data)
-            data = []
-            if joined:
-                yield _decoded(joined)
-        elif line.startswith(b"data:"):
-            data.append(line[5:].removeprefix(b" "))

@@ -19,7 +19,7 @@ class McpServers:
 
     def __init__(self, folder: Path) -> None:
         port = free_port()
-        command = [sys.executable, str(Path(__file__).with_name("upstream.py")), str(port)]
+        command = [sys.executable, "-m", "tests.e2e.mcp_upstream.upstream", str(port)]
         self.process = Process("mcp-servers", command, folder)
         self.url: str = self.process.start()["url"]
         self.base_url = self.url

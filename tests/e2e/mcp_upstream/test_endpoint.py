@@ -49,7 +49,7 @@ async def test_the_sdks_client_sees_the_blocks(
 
 
 def test_alone_a_connection_keeps_its_servers_names(servers: McpServers, connect: Connect) -> None:
-    tools = [{"name": name, "inputSchema": {"type": "object"}} for name in ("do_it", "up_do", "connect")]
+    tools = [{"name": name, "inputSchema": {"type": "object"}} for name in ("do_it", "up_do", "connect", "db_connect")]
     up = connect(servers.tell("alone", tools=tools), prefix=False)
     here, all_ = f"/t/{up.kit.name}/mcp/up", f"/t/{up.kit.name}/mcp"
     named = [t["name"] for t in raw(up, here, "tools/list", {})["tools"]]
@@ -61,6 +61,6 @@ def test_alone_a_connection_keeps_its_servers_names(servers: McpServers, connect
         called = raw(up, here, "tools/call", {"name": name, "arguments": {}})
         assert called["content"] == [{"type": "text", "text": "done"}], called
     assert [e["message"]["params"]["name"] for e in servers.journal("alone")] == [
-        {"do_it": "do_it", "up_up_do": "up_do"}.get(name, "connect") for name in named
+        {"do_it": "do_it", "up_up_do": "up_do", "db_connect": "db_connect"}.get(name, "connect") for name in named
     ]
     assert raw(up, all_, "tools/call", {"name": "do_it", "arguments": {}})["error"]["code"] == -32602

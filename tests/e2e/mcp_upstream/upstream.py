@@ -3,8 +3,10 @@
 /sdk/mcp      the SDK's server, both eras, behind the bearer `good-token`
 /older/mcp    the same, but only the handshake era, with sessions
 /raw/NAME     answers as a test has told it to:
-              POST /control/NAME {"tools": [...], "call": {...}, "calls": {tool: {...}}}
+              POST /control/NAME {"tools": [...], "call": {...}, "calls": {tool: {...}}, "capabilities": {...},
+                                  "answers": {method: result}}
 /journal      the messages that /raw servers received, with their headers
+/oauth/NAME   wants people to sign in: signing_in.py
 """
 
 import asyncio
@@ -22,6 +24,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
+
+from tests.e2e.mcp_upstream import everything, signing_in
 
 TOKEN = "good-token"
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="
@@ -98,7 +102,10 @@ async def raw(request: Request) -> Response:
     JOURNAL.append({"server": name, "message": message, "headers": dict(request.headers)})
     method, id_ = message["method"], message.get("id")
     if method == "server/discover":
-        return result(id_, {"supportedVersions": ["2026-07-28"], "capabilities": {}, "resultType": "complete"})
+        found = {"supportedVersions": ["2026-07-28"], "capabilities": told.get("capabilities", {})}
+        return result(id_, {**found, "resultType": "complete"})
+    if method in told.get("answers", {}):
+        return result(id_, told["answers"][method])
     if method == "tools/list":
         if told.get("endless"):
             return result(id_, {"tools": [], "nextCursor": f"c{len(JOURNAL)}"})
@@ -159,7 +166,9 @@ def application() -> Starlette:
         routes=[
             Route("/control/{name}", control, methods=["POST"]),
             Route("/journal", journal),
+            *everything.ROUTES,
             Route("/raw/{name}", raw, methods=["POST"]),
+            *signing_in.ROUTES,
             Mount("/sdk", Guard(apps[0])),
             Mount("/older", Guard(apps[1], older=True)),
         ],

@@ -15,6 +15,8 @@ def test_defaults() -> None:
         "url": "https://mcp.example.com/mcp",
         "prefix": True,
         "read_tools": [],
+        "asks": ["elicitation"],
+        "auth": "any",
     }
     assert check_config({"url": "https://mcp.example.com"})["url"] == "https://mcp.example.com/"
     assert check_config({"url": "https://mcp.example.com/a?b=c"})["url"] == "https://mcp.example.com/a?b=c"
@@ -40,6 +42,8 @@ def test_defaults() -> None:
         {"url": "https://a.example/", "prefix": 1},
         {"url": "https://a.example/", "read_tools": "all"},
         {"url": "https://a.example/", "read_tools": [1]},
+        {"url": "https://a.example/", "asks": "elicitation"},
+        {"url": "https://a.example/", "asks": ["passwords"]},
         {"url": "https://a.example/", "more": 1},
     ],
 )

@@ -1,5 +1,8 @@
 """Answers as JSON and as streams, and sessions of older servers."""
 
+import asyncio
+from typing import Any
+
 import orjson
 import pytest
 
@@ -115,3 +118,27 @@ async def test_a_refused_handshake_is_the_answer() -> None:
     with pytest.raises(UpstreamUnreachable) as caught:
         await sessions.send(older.post, b"k", wire.request("2025-11-25", "tools/list", {})[1])
     assert caught.value.sent is False, "the request itself was not sent"
+
+
+async def test_a_call_given_up_is_taken_back_in_its_session() -> None:
+    older, sessions, begun = Older(), Sessions(), asyncio.Event()
+    taken: list[Any] = []
+
+    async def post(headers: tuple[tuple[str, str], ...], body: bytes) -> RawAnswer:
+        message = orjson.loads(body)
+        if message["method"] == "tools/call":
+            taken.append(message["id"])
+            begun.set()
+            await asyncio.Event().wait()
+        if message["method"] == "notifications/cancelled":
+            taken.append((dict(headers)["Mcp-Session-Id"], message["params"]["requestId"]))
+            raise UpstreamUnreachable("gone", sent=True)
+        return await older.post(headers, body)
+
+    _, body = wire.request("2025-11-25", "tools/call", {"name": "x"})
+    running = asyncio.ensure_future(sessions.send(post, b"k", body))
+    await begun.wait()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert taken == [2, ("s1", 2)]
