@@ -3,7 +3,7 @@
 import base64
 import binascii
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -61,12 +61,14 @@ class Listing:
         after = _read_page_token(page_token)
         entries: list[_Entry] = []
         for connection in sorted(resolved.connections, key=lambda c: c.name):
-            entries.extend(await self._connection(resolved, connection, now))
+            entries.extend(await self._connection(resolved, connection, now, _wider(resolved, asked)))
         if asked.connection is not None and not entries:
             raise await self._hints.unknown_connection(resolved, asked.connection)
         return _page([e for e in entries if after is None or e.key > after], page_size)
 
-    async def _connection(self, resolved: Resolved, connection: Connection, now: datetime) -> list[_Entry]:
+    async def _connection(
+        self, resolved: Resolved, connection: Connection, now: datetime, wider: Resolved | None
+    ) -> list[_Entry]:
         grants = [
             g
             for g in resolved.grants
@@ -101,7 +103,31 @@ class Listing:
         permissions = Permissions("unknown")
         if account is not None:
             permissions = await self._views.permissions(tenant_id, account)
-        return note + _tools(resolved, connection, view, account, permissions, now)
+        found = note + _tools(resolved, connection, view, account, permissions, now)
+        if wider is not None:
+            shown = {entry.key for entry in found}
+            more = _tools(wider, connection, view, account, permissions, now)
+            found += [_asking_more(entry) for entry in more if entry.key not in shown]
+        return found
+
+
+def _wider(resolved: Resolved, asked: Asked) -> Resolved | None:
+    """The same caller, had the person allowed more when they signed in; None where nobody signs in for the bearer, or
+    the request itself narrows it. What only that caller may use is listed too: a client that calls it is told which
+    sign-in it needs (403), which it could not be of what it does not know."""
+    bearer = resolved.caller.bearer
+    if bearer.audience is None or bearer.restrictions.access is None or asked.access is not None:
+        return None
+    widened = replace(bearer, restrictions=replace(bearer.restrictions, access=None, access_by=None))
+    return replace(resolved, caller=replace(resolved.caller, bearer=widened))
+
+
+def _asking_more(entry: _Entry) -> _Entry:
+    if entry.tool is None:
+        return entry
+    definition = entry.tool["definition"]
+    told = f"{definition['description']} (Needs a sign-in that allows {entry.tool['effect']}; calling it asks for one.)"
+    return replace(entry, tool={**entry.tool, "definition": {**definition, "description": told}})
 
 
 def _tools(

@@ -9,9 +9,14 @@ from broker.db.database import Database
 from broker.gate.idempotency import Idempotency
 from broker.gate.perform import Gate
 from broker.identity.authenticate import Authenticator
+from broker.identity.sandbox import SandboxRules
 from broker.metrics import Metrics
 from broker.settings import Limits
 from broker.tools.codemode.keeping import Keeping
+from broker.tools.codemode.portal.host import Parts
+from broker.tools.codemode.portal.looking import Looking
+from broker.tools.codemode.portal.operations import Offers
+from broker.tools.codemode.portal.run import Portal
 from broker.tools.codemode.programs import Programs
 from broker.tools.codemode.ready import ReadySandbox
 from broker.tools.codemode.run import CodeMode
@@ -65,6 +70,7 @@ def make_runner(
         clock=parts.clock,
         limits=limits,
         metrics=parts.metrics,
+        rules=SandboxRules(parts.db),
     )
     return ToolRunner(
         authenticator=authenticator,
@@ -76,4 +82,26 @@ def make_runner(
         clock=parts.clock,
         connect_url=connect_url,
         programs=Programs(code, calls.idempotency),
+    )
+
+
+def make_portal(
+    parts: Stored,
+    calls: Calling,
+    authenticator: Authenticator,
+    views: Views,
+    ready: ReadySandbox,
+    keeping: Keeping,
+    limits: Limits,
+) -> Portal:
+    """Runs programs over everything a caller has, in the same sandbox."""
+    looking = Looking(views, Searching(parts.db, parts.clock), Offers())
+    answering = Parts(calls.gate, views, Hints(authenticator), keeping, looking, parts.trail, parts.clock)
+    return Portal(
+        authenticator=authenticator,
+        ready=ready,
+        parts=answering,
+        rules=SandboxRules(parts.db),
+        limits=limits,
+        metrics=parts.metrics,
     )

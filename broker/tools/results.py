@@ -45,7 +45,7 @@ class Result:
         }
         cut = False
         if as_content:
-            body["content"], cut = self._content()
+            body["content"], cut = self.content()
         else:
             body["data"] = self.data
         if self.error is not None:
@@ -58,7 +58,7 @@ class Result:
         body["budget"] = None if self.budget is None else _budget(self.budget, connection_name)
         return dumps(body)
 
-    def _content(self) -> tuple[list[dict[str, Any]], bool]:
+    def content(self) -> tuple[list[dict[str, Any]], bool]:
         """MCP content blocks (2025-06-18 and later): one text block, or an image block for binary images. And whether
         the text was cut."""
         if is_passed(self.media_type, self.data):

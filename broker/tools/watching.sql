@@ -12,6 +12,7 @@ begin
         if r.status = 'ok' and r.tenant_status = 'active' and r.identity_status = 'active' then
             -- Sorted: rows come in whatever order they lie. An expired grant is another state than a live one.
             return next encode(sha256(convert_to(concat_ws('|', r.policy_version, r.groups, r.restrict_connections, r.restrict_access,
+                r.restrict_access_by,
                 (select string_agg(c::text, ',' order by c::text) from json_array_elements(r.connections) c),
                 (select string_agg(a::text, ',' order by a::text) from json_array_elements(r.accounts) a),
                 (select string_agg(g::text || coalesce((g ->> 10)::timestamptz <= clock_timestamp(), false), ',' order by g::text)

@@ -7,11 +7,12 @@ from typing import Any, Final
 import orjson
 
 from broker.endpoints.mcp.message import Message
+from broker.endpoints.mcp.structured import structured_of
 from broker.endpoints.mcp.versions import META_SERVER, MODERN, agreed
 from broker.endpoints.mcp.visit import problem_object
 from broker.errors import Problem
 from broker.logs import redact
-from broker.tools.passed import is_passed, structured
+from broker.tools.passed import is_passed, renamed, structured
 from broker.tools.results import CONTENT_TEXT_LIMIT, Result, dumps
 
 SERVER: Final[Mapping[str, str]] = {"name": "keyreeve", "title": "Keyreeve", "version": version("keyreeve")}
@@ -50,7 +51,7 @@ def initialized(message: Message) -> bytes:
     return dumps(
         {
             "protocolVersion": agreed(message.params.get("protocolVersion")),
-            "capabilities": {"tools": {}, "prompts": {}, "resources": {}},
+            "capabilities": {"tools": {}, "prompts": {}, "resources": {}, "completions": {}},
             "serverInfo": SERVER,
             "instructions": INSTRUCTIONS,
         }
@@ -63,10 +64,20 @@ def discovered(message: Message) -> bytes:
         message,
         {
             "supportedVersions": list(MODERN),
-            "capabilities": {"tools": {"listChanged": True}, "prompts": {}, "resources": {}},
+            "capabilities": {
+                "tools": {"listChanged": True},
+                "prompts": {"listChanged": True},
+                "resources": {"listChanged": True},
+                "completions": {},
+            },
             "instructions": INSTRUCTIONS,
         },
     )
+
+
+def here(connection: str | None, uri: str) -> str:
+    """What a server's resource is called where several connections are: `NAME+uri`, which is an address too."""
+    return uri if connection is None else f"{connection}+{uri}"
 
 
 def text_block(text: str) -> Json:
@@ -74,12 +85,16 @@ def text_block(text: str) -> Json:
     return {"type": "text", "text": text}
 
 
-def tool_result(result: Result) -> Json:
-    """What a tool answered. An error's object is structured content as well; notes follow the answer as a text."""
-    content, cut = result._content()
+def tool_result(result: Result, connection: str | None = None) -> Json:
+    """What a tool answered. An error's object is structured content as well; notes follow the answer as a text.
+    `connection` is named in the addresses of resources, where the URL does not name it."""
+    content, cut = result.content()
+    if connection is not None and is_passed(result.media_type, result.data):
+        content = renamed(content, lambda uri: here(connection, uri))
     notes = [*result.warnings, *(_log_line(entry) for entry in result.logs)]
+    noted = "\n".join(notes)[:20_000]
     if notes:
-        content = [*content, text_block("\n".join(notes)[:20_000])]
+        content = [*content, text_block(noted)]
     meta: Json = {"keyreeve/execution_id": str(result.execution_id)}
     if result.truncated or cut:
         meta["keyreeve/truncated"] = True
@@ -95,8 +110,8 @@ def tool_result(result: Result) -> Json:
     if is_passed(result.media_type, result.data):
         found = structured(result.data, CONTENT_TEXT_LIMIT)
         return shown if found is None else shown | {"structuredContent": found}
-    if result.error is not None:
-        shown["structuredContent"] = result.error
+    error = result.error
+    shown["structuredContent"] = structured_of(content, noted, cut=cut) if error is None else error
     return shown
 
 

@@ -5,13 +5,17 @@ there, and a message that breaks the protocol, are JSON-RPC errors.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from broker.domain import CONNECTION_NAME, Caller, Resolved
-from broker.endpoints.mcp import discovery
+from broker.endpoints.mcp import challenge, discovery, portal
 from broker.endpoints.mcp.answers import Json, complete, plain, refusal, text_block, tool_result
 from broker.endpoints.mcp.catalog import Catalog, Listed, full_name, shows
 from broker.endpoints.mcp.connecting import CODES, SUFFIX, answered, asks_in_browser, connectable, question
+from broker.endpoints.mcp.recording import record
+from broker.endpoints.mcp.relay import Relay
+from broker.endpoints.mcp.rounds import Brought, begin, brought, wanted
 from broker.endpoints.mcp.rpc import INVALID_PARAMS, Refused
 from broker.endpoints.mcp.visit import META_DEADLINE, META_IDEMPOTENCY, META_INTENT, Visit, seconds_of, text_of
 from broker.endpoints.rest.problems import fault
@@ -56,6 +60,24 @@ def read_params(params: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
     return name, arguments or {}
 
 
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """What a call comes with besides its arguments."""
+
+    caller: Caller
+    back: Brought | None
+    relay: Relay
+
+
+def _check_asked(visit: Visit, resolved: Resolved, back: Brought | None) -> None:
+    """Raises Refused for answers where nothing can have been asked: only servers behind us ask without a state."""
+    if back is None or back.ours:
+        return
+    others = resolved.connections and all(c.connector != "mcp" for c in resolved.connections)
+    if visit.options.shape == "codemode" or others:
+        raise Refused(INVALID_PARAMS, "inputResponses: nothing was asked in this call")
+
+
 class Calls:
     """Runs tools for callers of MCP."""
 
@@ -64,28 +86,41 @@ class Calls:
         self._catalog = catalog
         self._carried = services.carried
 
-    async def call(self, visit: Visit, resolved: Resolved, name: str, arguments: Mapping[str, Any]) -> bytes:
-        """The encoded result. `resolved` says who calls. Raises Refused; Problem only where the caller turns out not to
-        be authenticated after all."""
-        action = answered(visit, resolved.caller, self._carried)
+    async def call(
+        self, visit: Visit, resolved: Resolved, name: str, arguments: Mapping[str, Any], relay: Relay
+    ) -> bytes:
+        """The encoded result. `resolved` says who calls; `relay` hears how far the call is. Raises Refused; Problem
+        only where the caller turns out not to be authenticated after all, or its sign-in too narrow."""
+        back = brought(visit, resolved.caller, self._carried)
+        _check_asked(visit, resolved, back)
+        action = answered(back) if back is not None and back.ours else None
+        made = _Made(resolved.caller, back, relay)
         try:
             if visit.options.shape == "discover":
-                result = await self._discover(visit, name, arguments)
+                result = await self._discover(visit, made, name, arguments)
+            elif visit.options.shape == "codemode":
+                result = await self._portal(visit, name, arguments)
             else:
-                result = await self._run(visit, name, arguments)
+                result = await self._run(visit, made, name, arguments)
         except NotThere as missing:
             raise Refused(INVALID_PARAMS, missing.told) from None
         except Problem as problem:
+            named = full_name(visit, name)
+            connection_name = connection_asked(named) or None
+            await record(
+                self._services, resolved.caller, problem, tool_name=named[:100], connection_name=connection_name
+            )
             return self._problem(visit, resolved.caller, problem, action)
+        except Refused:
+            raise
         except Exception as error:  # noqa: BLE001 - logged by `fault`, and answered as every failure is
             return complete(visit.message, refusal(fault(error, visit.place.path)))
-        return complete(visit.message, result)
+        return dumps(result) if result.get("resultType") == "input_required" else complete(visit.message, result)
 
     def _problem(self, visit: Visit, caller: Caller, problem: Problem, action: str | None) -> bytes:
         if problem.kind.status == 401:
             raise problem
-        if not problem.recorded:
-            self._services.metrics.refused(problem.code)
+        challenge.check_width(problem, caller, narrowed=visit.options.access is not None)
         # Asked once: whoever has answered and is still not connected reads why.
         if (
             problem.code in CODES
@@ -96,7 +131,7 @@ class Calls:
             return dumps(question(visit, caller, self._carried, problem))
         return complete(visit.message, refusal(problem))
 
-    async def _discover(self, visit: Visit, name: str, arguments: Mapping[str, Any]) -> Json:
+    async def _discover(self, visit: Visit, made: "_Made", name: str, arguments: Mapping[str, Any]) -> Json:
         if name == discovery.FIND:
             listed = await self._listed(visit)
             found = discovery.find(listed.tools, listed.unavailable, arguments)
@@ -105,11 +140,17 @@ class Calls:
             raise NotThere(f"no tool {name!r} here: find_tools and call_tool lead to all")
         inner, inside = discovery.read_call(arguments)
         try:
-            return await self._run(visit, inner, inside)
+            return await self._run(visit, made, inner, inside)
         except NotThere as missing:
             raise Problem("unknown_tool", missing.told, hint="take a name that find_tools shows") from None
 
-    async def _run(self, visit: Visit, name: str, arguments: Mapping[str, Any]) -> Json:
+    async def _portal(self, visit: Visit, name: str, arguments: Mapping[str, Any]) -> Json:
+        kind = portal.kind_of(name)
+        if kind is None:
+            raise NotThere(f"no tool {name!r} here: call it in `execute`, as codemode.<tool>(args)")
+        return await portal.call(self._services, self._catalog, visit, kind, arguments)
+
+    async def _run(self, visit: Visit, made: "_Made", name: str, arguments: Mapping[str, Any]) -> Json:
         asked, name = name, full_name(visit, name)
         if not TOOL_NAME.match(name) or not connection_asked(name) or not shows(visit, name):
             raise NotThere(f"no tool {asked!r} here")
@@ -118,13 +159,17 @@ class Calls:
             if stated is not None:
                 return stated
         request = self._request(visit, name, arguments)
+        begin(visit, name, made.back, made.relay)
         try:
             result = await self._services.tools.execute(visit.token, visit.asked(request.connection), request)
         except Problem as problem:
             if problem.code in ("unknown_tool", "unknown_connection"):
                 raise NotThere(told_of(problem)) from None
             raise
-        return tool_result(result)
+        asking = wanted(visit, made.caller, self._carried, result, request.connection)
+        if asking is not None:
+            return asking
+        return tool_result(result, None if visit.place.connection is not None else request.connection)
 
     async def _connect(self, visit: Visit, name: str) -> Json | None:
         """What `NAME_connect` says; None where it is a tool of the connection's own. Raises Problem where there is
@@ -140,7 +185,8 @@ class Calls:
                     hint=hint,
                     extra={"connect_url": entry["connect_url"]} if entry.get("connect_url") else None,
                 )
-        if name in listed.by_name or not any(tool.startswith(f"{connection}_") for tool in listed.by_name):
+        listed_as = {full_name(visit, tool) for tool in listed.by_name}
+        if name in listed_as or not any(tool.startswith(f"{connection}_") for tool in listed_as):
             return None
         return plain([text_block(f"{connection} is connected. List the tools again to see its own.")])
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from broker.domain import Resolved
-from broker.endpoints.mcp import discovery
+from broker.endpoints.mcp import discovery, portal_tools
 from broker.endpoints.mcp.answers import listing
 from broker.endpoints.mcp.connecting import SUFFIX, connect_tool, connectable
 from broker.endpoints.mcp.message import Message
@@ -37,6 +37,8 @@ KEPT_BYTES: Final = 64 * 1024 * 1024
 
 Tool = Mapping[str, Any]
 _Key = tuple[Any, ...]
+_INSTEAD: Final[Mapping[str, Sequence[Tool]]] = {"discover": discovery.TOOLS, "codemode": portal_tools.TOOLS}
+"""What a shape lists in place of the tools themselves."""
 
 
 @dataclass(slots=True, eq=False)
@@ -83,7 +85,7 @@ class Catalog:
             self._states.move_to_end(key)
             self._contents.move_to_end(digest)
             return kept
-        digest, made = await self._make(visit, alone=await self._alone(visit, resolved))
+        digest, made = await self._make(visit, resolved, alone=await self._alone(visit, resolved))
         self._remember(key, digest, _until(resolved))
         return self._keep(digest, made)
 
@@ -103,7 +105,8 @@ class Catalog:
         key = (cursor, message.modern, shape)
         found = listed.pages.get(key)
         if found is None:
-            found = _page(discovery.TOOLS if shape == "discover" else listed.tools, listed.unavailable, message, cursor)
+            tools, unavailable = _INSTEAD.get(shape, listed.tools), listed.unavailable
+            found = _page(tools, () if shape == "codemode" else unavailable, message, cursor)
             # Cursors are the client's words: only those that a full list needs are worth keeping.
             if len(listed.pages) <= MAX_TOOLS // PAGE:
                 listed.pages[key] = found
@@ -117,7 +120,7 @@ class Catalog:
                 return view.config.get("prefix") is False
         return False
 
-    async def _make(self, visit: Visit, *, alone: bool) -> tuple[bytes, Listed]:
+    async def _make(self, visit: Visit, resolved: Resolved, *, alone: bool) -> tuple[bytes, Listed]:
         asked = visit.asked(visit.place.connection)
         tools: list[Tool] = []
         unavailable: list[Mapping[str, Any]] = []
@@ -125,7 +128,8 @@ class Catalog:
         while len(tools) < MAX_TOOLS:
             raw = await self._services.listing.list_scoped_tools(visit.token, asked, page_size=1000, page_token=token)
             found = orjson.loads(raw)
-            tools += [_tool(t) for t in found["tools"]]
+            outputs = self._outputs(resolved)  # of views that the listing has just read
+            tools += [_tool(t, outputs.get(t["name"])) for t in found["tools"]]
             unavailable += found["unavailable"]
             token = found["next_page_token"]
             if token is None:
@@ -138,6 +142,12 @@ class Catalog:
         encoded = orjson.dumps([shown, unavailable])
         listed = Listed(shown, tuple(unavailable), {str(t["name"]): t for t in shown}, len(encoded) * 6)
         return hashlib.sha256(encoded).digest(), listed
+
+    def _outputs(self, resolved: Resolved) -> dict[str, Mapping[str, Any]]:
+        """What is known of the tools' structured content, by name."""
+        views = [self._services.views.peek_connection(connection) for connection in resolved.connections]
+        tools = (tool for view in views if view is not None for tool in view.tools)
+        return {tool.name: tool.output_schema for tool in tools if tool.output_schema is not None}
 
     def _keep(self, digest: bytes, made: Listed) -> Listed:
         kept = self._contents.get(digest)
@@ -188,7 +198,7 @@ def _until(resolved: Resolved) -> datetime | None:
     return min((g.expires_at for g in resolved.grants if g.expires_at is not None and g.expires_at > now), default=None)
 
 
-def _tool(scoped: Mapping[str, Any]) -> Tool:
+def _tool(scoped: Mapping[str, Any], output: Mapping[str, Any] | None) -> Tool:
     """A scoped tool in MCP's words. Where several accounts fit, the model may say which."""
     definition = scoped["definition"]
     annotations = definition["annotations"]
@@ -203,8 +213,8 @@ def _tool(scoped: Mapping[str, Any]) -> Tool:
         "inputSchema": schema,
         "annotations": annotations,
     }
-    if definition.get("output_schema") is not None:
-        tool["outputSchema"] = definition["output_schema"]
+    if output is not None:
+        tool["outputSchema"] = output
     return tool
 
 

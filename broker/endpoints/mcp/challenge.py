@@ -5,13 +5,35 @@
 from collections.abc import Sequence
 from typing import Any, Final
 
+from broker.domain import Caller
 from broker.endpoints.mcp.place import WELL_KNOWN, Place
+from broker.errors import Problem
+from broker.identity.oauth.scopes import scope_of
 
 SCOPES: Final = ("tools:read", "tools:write", "tools:destructive")
 """What a sign-in can be asked for: each holds the ones before it."""
 
 FIRST_SCOPES: Final = ("tools:read",)
 """What a sign-in asks for before anything is known of what is wanted."""
+
+
+class OutOfReach(Problem):
+    """The bearer is good, and narrower than what is asked: a sign-in with `scopes` would help."""
+
+    def __init__(self, code: str, detail: str, *, hint: str, scopes: Sequence[str] = FIRST_SCOPES) -> None:
+        super().__init__(code, detail, hint=hint, sent=False)
+        self.scopes = tuple(scopes)
+
+
+def check_width(problem: Problem, caller: Caller, *, narrowed: bool) -> None:
+    """Raises OutOfReach where a call was refused only because its OAuth token's access is too low: a wider sign-in
+    helps. Not where the URL `narrowed` it, nor for keys and sessions, which nobody signs in for."""
+    if problem.reason != "restricted_access" or caller.bearer.audience is None or narrowed or problem.needs is None:
+        return
+    hint = f"sign in again and allow {problem.needs}"
+    wider = OutOfReach(problem.code, problem.detail, hint=hint, scopes=scope_of(problem.needs).split())
+    wider.execution_id, wider.recorded = problem.execution_id, problem.recorded
+    raise wider from None
 
 
 def metadata_url(base_url: str, place: Place) -> str:

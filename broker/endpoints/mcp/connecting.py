@@ -4,13 +4,13 @@ A credential is never asked for over MCP. What is handed out is the address of a
 the address is the same for everybody and opens nothing by itself.
 """
 
-import json
 from collections.abc import Mapping
 from typing import Any, Final
 
 from broker.domain import Caller
 from broker.endpoints.mcp.answers import SERVER, Json
 from broker.endpoints.mcp.message import Message
+from broker.endpoints.mcp.rounds import OURS, Brought, bound
 from broker.endpoints.mcp.rpc import INVALID_PARAMS, Refused
 from broker.endpoints.mcp.versions import META_SERVER
 from broker.endpoints.mcp.visit import Visit
@@ -59,14 +59,6 @@ def asks_in_browser(message: Message) -> bool:
     return message.modern and isinstance(elicitation, dict) and isinstance(elicitation.get("url"), dict)
 
 
-def bound(visit: Visit, caller: Caller) -> bytes:
-    """What a round's state is good for: this call, with these arguments, at this endpoint, for this identity."""
-    params = {k: v for k, v in visit.message.params.items() if k not in ("_meta", "inputResponses", "requestState")}
-    identity = None if caller.identity is None else str(caller.identity.id)
-    parts = [str(caller.tenant_id), identity, visit.place.path, visit.message.method, params]
-    return json.dumps(parts, sort_keys=True, separators=(",", ":")).encode()
-
-
 def question(visit: Visit, caller: Caller, carried: Carried, problem: Problem) -> Json:
     """The result that sends the client to its user."""
     told = f"{problem.detail}. Connect it in the browser."
@@ -74,25 +66,14 @@ def question(visit: Visit, caller: Caller, carried: Carried, problem: Problem) -
     return {
         "resultType": "input_required",
         "inputRequests": {QUESTION: {"method": "elicitation/create", "params": params}},
-        "requestState": carried.seal(bound(visit, caller), caller.now),
+        "requestState": carried.seal(bound(visit, caller), caller.now, OURS),
         "_meta": {META_SERVER: SERVER},
     }
 
 
-def answered(visit: Visit, caller: Caller, carried: Carried) -> str | None:
-    """What the user did with our question: `accept`, `decline` or `cancel`; None where none was asked in this call.
-
-    Raises Refused for answers to a question that this call of this caller was not asked.
-    """
-    params = visit.message.params
-    if "inputResponses" not in params and "requestState" not in params:
-        return None
-    try:
-        carried.check(params.get("requestState"), bound(visit, caller), caller.now)
-    except Problem as problem:
-        raise Refused(INVALID_PARAMS, problem.detail) from None
-    responses = params.get("inputResponses")
-    response = responses.get(QUESTION) if isinstance(responses, dict) else None
+def answered(back: Brought) -> str:
+    """What the user did with our question: `accept`, `decline` or `cancel`. Raises Refused where that is not said."""
+    response = back.responses.get(QUESTION)
     action = response.get("action") if isinstance(response, dict) else None
     if action not in ACTIONS:
         raise Refused(INVALID_PARAMS, f"inputResponses.{QUESTION}.action must be accept, decline or cancel")

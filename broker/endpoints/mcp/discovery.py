@@ -43,6 +43,16 @@ TOOLS: Final[tuple[Mapping[str, Any], ...]] = (
             "required": ["query"],
             "additionalProperties": False,
         },
+        "outputSchema": {
+            "type": "object",
+            "properties": {
+                "tools": {"type": "array", "items": {"type": "object", "required": ["name", "inputSchema"]}},
+                "matching": {"type": "integer"},
+                "all": {"type": "integer"},
+                "unavailable": {"type": "array"},
+            },
+            "required": ["tools", "matching", "all"],
+        },
         "annotations": {**_HINTS, "title": "Find tools"},
     },
 )  # fmt: skip

@@ -1,10 +1,11 @@
-"""`subscriptions/listen` (2026-07-28): a stream on which a client hears that its tools have changed.
+"""`subscriptions/listen` (2026-07-28): a stream on which a client hears that its tools, or prompts, have changed.
 
 It ends with its bearer: at expiry, at once when the bearer, its identity or its tenant is taken away, and when this
 process is about to stop. What has changed is not told; the client lists again, as whoever it then is.
 """
 
 import asyncio
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -25,25 +26,32 @@ LONGEST: Final = timedelta(hours=1)
 
 PING_SECONDS: Final = 15.0
 
+KINDS: Final[Mapping[str, str]] = {
+    "toolsListChanged": "notifications/tools/list_changed",
+    "promptsListChanged": "notifications/prompts/list_changed",
+    "resourcesListChanged": "notifications/resources/list_changed",
+}
+"""What can be listened to, and what is said then. One thing stirs them all: what the caller may use has changed."""
+
 
 async def listen(services: "Services", visit: Visit, resolved: Resolved, receive: Receive, send: Send) -> None:
     """Serves one stream to its end. Raises Refused and Problem `rate_limited` before it has begun."""
     wanted = visit.message.params.get("notifications")
     if not isinstance(wanted, dict):
         raise Refused(INVALID_PARAMS, "params.notifications must say what to listen to")
-    tools = wanted.get("toolsListChanged") is True
+    kinds = {member: method for member, method in KINDS.items() if wanted.get(member) is True}
     asked = visit.asked(visit.place.connection)
     with services.watching.watch(visit.token, asked, resolved.caller) as watch:
         await services.watching.look([watch])
         stream = Stream(send)
         meta = {META_SUBSCRIPTION: visit.message.id}
-        honoured: dict[str, Any] = {"toolsListChanged": True} if tools else {}
+        honoured: dict[str, Any] = dict.fromkeys(kinds, True)
         told = {"notifications": honoured, "_meta": meta}
         gone = asyncio.ensure_future(until_gone(receive))
         watch.stirred.clear()
         try:
             await stream.message(notification("notifications/subscriptions/acknowledged", told))
-            changed = notification("notifications/tools/list_changed", {"_meta": meta}) if tools else None
+            changed = [notification(method, {"_meta": meta}) for method in kinds.values()]
             if await _stream(stream, watch, gone, changed, _seconds(resolved.caller)):
                 await stream.message(answer(visit.message.id, complete(visit.message, {"_meta": meta})))
                 await stream.end()
@@ -52,7 +60,7 @@ async def listen(services: "Services", visit: Visit, resolved: Resolved, receive
 
 
 async def _stream(
-    stream: Stream, watch: Watch, gone: "asyncio.Future[None]", changed: bytes | None, seconds: float
+    stream: Stream, watch: Watch, gone: "asyncio.Future[None]", changed: Sequence[bytes], seconds: float
 ) -> bool:
     """Writes until the end; whether the client is still there to be told of it."""
     loop = asyncio.get_running_loop()
@@ -68,8 +76,9 @@ async def _stream(
             return False
         if not stirred.done():
             await stream.comment()
-        elif changed is not None and not watch.ended:
-            await stream.message(changed)
+        elif not watch.ended:
+            for told in changed:
+                await stream.message(told)
     return True
 
 

@@ -53,7 +53,7 @@ class Options:
 
     tools: frozenset[str] | None = None
     access: Access | None = None
-    shape: Literal["all", "discover"] = "all"
+    shape: Literal["all", "discover", "codemode"] = "all"
 
 
 def read_options(query: bytes) -> Options:
@@ -94,9 +94,11 @@ def _access(given: Mapping[str, str]) -> Access | None:
     return None
 
 
-def _shape(given: Mapping[str, str]) -> Literal["all", "discover"]:
+def _shape(given: Mapping[str, str]) -> Literal["all", "discover", "codemode"]:
     if "codemode" in given:
-        raise _wrong("codemode is not served here yet: leave it out, or ask for discover=1")
+        if given["codemode"] != "search_and_execute" or "discover" in given:
+            raise _wrong("codemode must be search_and_execute, without discover")
+        return "codemode"
     if given.get("discover", "1") != "1":
         raise _wrong("discover must be 1")
     return "discover" if "discover" in given else "all"

@@ -6,9 +6,10 @@ message's form.
 """
 
 import asyncio
+from collections.abc import Coroutine
 from collections.abc import Set as AbstractSet
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 import orjson
@@ -16,12 +17,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from broker.domain import Resolved
-from broker.endpoints.mcp import answers, challenge, listen, patience
+from broker.endpoints.mcp import challenge, listen, methods, patience
 from broker.endpoints.mcp.calls import Calls, connection_asked, read_params, told_of
 from broker.endpoints.mcp.catalog import Catalog, full_name
+from broker.endpoints.mcp.challenge import OutOfReach
 from broker.endpoints.mcp.message import Headers, Message, read_headers, read_message
+from broker.endpoints.mcp.methods import Methods
 from broker.endpoints.mcp.place import WELL_KNOWN, Place, place_of, read_options
-from broker.endpoints.mcp.rpc import INVALID_PARAMS, METHOD_NOT_FOUND, RESOURCE_NOT_FOUND, Refused, answer
+from broker.endpoints.mcp.recording import record
+from broker.endpoints.mcp.relay import Relay
+from broker.endpoints.mcp.rpc import INVALID_PARAMS, Refused, answer
 from broker.endpoints.mcp.sse import Stuck
 from broker.endpoints.mcp.versions import HANDSHAKE
 from broker.endpoints.mcp.visit import Visit, check_tenant
@@ -40,17 +45,6 @@ STREAM_SECONDS: Final = listen.LONGEST.total_seconds() + 60
 
 _BEGINNINGS: Final = ("/t/", "/mcp", WELL_KNOWN)
 _NOTHING_SAID: Final = Message(HANDSHAKE[-1], None, "", {})
-
-_EMPTY: Final = {
-    "prompts/list": "prompts",
-    "resources/list": "resources",
-    "resources/templates/list": "resourceTemplates",
-}
-"""Lists that are asked for although nothing of the kind is offered."""
-
-
-class OutOfReach(Problem):
-    """The bearer is good, and narrower than this endpoint: a sign-in for it would help."""
 
 
 class NotAcceptable(Exception):
@@ -84,6 +78,8 @@ class McpEndpoints:
         self._hosts = hosts
         self._catalog = Catalog(services)
         self._calls = Calls(services, self._catalog)
+        self._methods = Methods(services)
+        self._underway = patience.Underway()
         self._room = Room()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -161,6 +157,8 @@ class McpEndpoints:
         try:
             if not message.is_request:
                 await self._resolve(visit, NO_CONNECTION)
+                if message.method == "notifications/cancelled":
+                    self._underway.take_back(_request_key(visit, message.params.get("requestId")))
                 return Response(status_code=202)
             if message.modern and message.method == "subscriptions/listen":
                 if held is not None:
@@ -181,13 +179,13 @@ class McpEndpoints:
 
     async def _answer(self, visit: Visit, receive: Receive, send: Send) -> bytes | None:
         """The encoded result of a request, or None where it has been written as a stream."""
-        message = visit.message
+        message, relay = visit.message, Relay(visit.message)
         if message.method == "tools/call":
             name, arguments = read_params(message.params)
             resolved = await self._resolve(visit, connection_asked(full_name(visit, name)), recent=True)
-            work = self._calls.call(visit, resolved, name, arguments)
-            streams = _accepts(visit.headers, "text/event-stream")
-            return await patience.wait(message, work, receive, send, streams=streams)
+            return await self._wait(
+                visit, self._calls.call(visit, resolved, name, arguments, relay), relay, receive, send
+            )
         if message.method == "tools/list":
             resolved = await self._resolve(visit, visit.place.connection)
             try:
@@ -197,26 +195,34 @@ class McpEndpoints:
                     raise Refused(INVALID_PARAMS, told_of(problem)) from None
                 raise
             return self._catalog.page(listed, message, shape=visit.options.shape)
+        if message.method in methods.WAITING:
+            resolved = await self._resolve(visit, visit.place.connection)
+            return await self._wait(visit, self._methods.waited(visit, resolved, relay), relay, receive, send)
+        if message.method in methods.PINNED:
+            return await self._methods.pinned(visit, await self._resolve(visit, visit.place.connection))
         await self._resolve(visit, NO_CONNECTION)
-        if message.method in _EMPTY:
-            return answers.listing(message, {_EMPTY[message.method]: []})
-        if message.method == "prompts/get":
-            raise Refused(INVALID_PARAMS, "there is no such prompt")
-        if message.method == "resources/read":
-            raise Refused(INVALID_PARAMS if message.modern else RESOURCE_NOT_FOUND, "there is no such resource")
-        if message.modern and message.method == "server/discover":
-            return answers.discovered(message)
-        if not message.modern and message.method == "initialize":
-            return answers.initialized(message)
-        if not message.modern and message.method == "ping":
-            return b"{}"
-        raise Refused(METHOD_NOT_FOUND, f"there is no method {message.method[:100]!r}")
+        return methods.own(visit)
+
+    async def _wait(
+        self, visit: Visit, work: Coroutine[Any, Any, bytes], relay: Relay, receive: Receive, send: Send
+    ) -> bytes | None:
+        streams = _accepts(visit.headers, "text/event-stream")
+        if visit.message.modern:
+            return await patience.wait(visit.message, work, receive, send, streams=streams, relay=relay)
+        with self._underway.request(_request_key(visit, visit.message.id)) as taken_back:
+            return await patience.wait(
+                visit.message, work, receive, send, streams=streams, relay=relay, taken_back=taken_back
+            )
 
     async def _listen(self, visit: Visit, receive: Receive, send: Send) -> Response | None:
         if not _accepts(visit.headers, "text/event-stream"):
             raise NotAcceptable("text/event-stream")
         resolved = await self._resolve(visit, NO_CONNECTION)
-        await listen.listen(self._services, visit, resolved, receive, send)
+        try:
+            await listen.listen(self._services, visit, resolved, receive, send)
+        except Problem as problem:
+            await record(self._services, resolved.caller, problem)
+            raise
         return None
 
     async def _resolve(self, visit: Visit, connection: str | None, *, recent: bool = False) -> Resolved:
@@ -235,7 +241,9 @@ class McpEndpoints:
                 raise
         allowed = resolved.caller.bearer.restrictions.connections
         if allowed is not None and visit.place.connection not in (None, *allowed):
-            raise OutOfReach("forbidden", "this token does not reach this connection", hint="sign in for it")
+            narrow = OutOfReach("forbidden", "this token does not reach this connection", hint="sign in for it")
+            await record(services, resolved.caller, narrow, connection_name=visit.place.connection)
+            raise narrow
         if resolved.caller.identity is None:
             raise invalid("X-Keyreeve-Identifier", "is required with an agent key: whose tools are they?")
         return resolved
@@ -262,11 +270,18 @@ class McpEndpoints:
         elif not problem.recorded:
             metrics.refused(problem.code)
         if isinstance(problem, OutOfReach):
-            response.headers["WWW-Authenticate"] = challenge.insufficient(self._base_url, place)
+            response.headers["WWW-Authenticate"] = challenge.insufficient(self._base_url, place, problem.scopes)
         return response
 
 
 _NO_STORE: Final = {"Cache-Control": "no-store"}
+
+
+def _request_key(visit: Visit, id_: object) -> tuple[object, ...]:
+    """What tells one client's request from another's: bearer, identity, client and address besides its id."""
+    headers = visit.headers
+    who = (headers.get("x-keyreeve-identifier"), headers.get("user-agent"), visit.place.path)
+    return (visit.token.digest, *who, id_ if isinstance(id_, str | int) else None)
 
 
 def _unknown() -> Problem:

@@ -9,10 +9,13 @@ PARSE_ERROR: Final = -32700
 INVALID_REQUEST: Final = -32600
 METHOD_NOT_FOUND: Final = -32601
 INVALID_PARAMS: Final = -32602
+INTERNAL_ERROR: Final = -32603
 RESOURCE_NOT_FOUND: Final = -32002
 """Until 2025-11-25; since then it is an invalid parameter."""
 HEADER_MISMATCH: Final = -32020
 UNSUPPORTED_VERSION: Final = -32022
+MISSING_CAPABILITY: Final = -32021
+"""The client cannot be asked what a server behind us wants to ask it first."""
 
 _STATUS: Final[Mapping[int, int]] = {
     PARSE_ERROR: 400,
@@ -20,6 +23,7 @@ _STATUS: Final[Mapping[int, int]] = {
     INVALID_PARAMS: 400,
     HEADER_MISMATCH: 400,
     UNSUPPORTED_VERSION: 400,
+    MISSING_CAPABILITY: 400,
     METHOD_NOT_FOUND: 404,
 }
 """2026-07-28 fixes the HTTP status of an error; before it, an error in answer to a request is a 200."""

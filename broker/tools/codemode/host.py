@@ -12,7 +12,6 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
-from uuid import UUID
 
 import orjson
 
@@ -27,6 +26,7 @@ from broker.tools.codemode.asked import Job
 from broker.tools.codemode.keeping import Keeping, Owner
 from broker.tools.codemode.reporting import Failures
 from broker.tools.codemode.sandbox.errors import HostError
+from broker.tools.codemode.standing import stands_on
 from broker.tools.hints import Hints
 from broker.tools.lines import call_line
 from broker.tools.results import dumps
@@ -84,8 +84,10 @@ class Requests:
         keeping: Keeping,
         owner: Owner,
         before_write: BeforeWrite,
+        grants: set[str] | None = None,
     ) -> None:
         self._job = job
+        self._grants = set() if grants is None else grants
         self._standing = standing
         self._intent = intent
         self._gate = gate
@@ -213,9 +215,19 @@ class Requests:
         """Whether all that is known of the caller was known before the execution began."""
         return not self._confirmed
 
+    async def _reload(self) -> Resolved:
+        """A fresh look-up; what its grants may allow from now on, the result stands on."""
+        resolved = await self._job.reload()
+        self._grants |= self._stands_on(resolved)
+        return resolved
+
+    def _stands_on(self, resolved: Resolved) -> set[str]:
+        now = resolved.caller.now
+        return stands_on(resolved, self._standing.connection, self._standing.account, now)
+
     async def _look_up(self) -> Standing:
         at = time.monotonic()
-        resolved = await self._job.reload()
+        resolved = await self._reload()
         was = self._standing
         connection = next((c for c in resolved.connections if c.id == was.connection.id), None)
         if connection is None or connection.status != "active":
@@ -235,7 +247,7 @@ class Requests:
         config = self._job.view.config
         return CallRequest(
             resolved=standing.resolved,
-            reload=self._job.reload,
+            reload=self._reload,
             connection=standing.connection,
             connector=self._job.view.connector,
             permissions=standing.permissions,
@@ -264,10 +276,11 @@ class Requests:
         execution_id = parse_id(asked) if isinstance(asked, str) and len(asked) <= 36 else None
         if execution_id is None:
             raise Problem("invalid_input", "previous takes the execution_id of an earlier answer, a UUID")
-        tenant_id: UUID = self._standing.resolved.caller.tenant_id
-        # Shown without an admission: whoever asks is looked up by this execution.
-        await (self.confirmed() if self._standing.recent else self._fresh())
-        return await self._keeping.previous(tenant_id, execution_id, self._owner)
+        # Shown without an admission: whoever asks, and what is granted, is looked up now.
+        async with self._looking_up:
+            standing = await self._look_up()
+        grants = self._stands_on(standing.resolved)
+        return await self._keeping.previous(standing.resolved.caller.tenant_id, execution_id, self._owner, grants)
 
 
 def _described(prepared: Prepared, gate: Gate, call: CallRequest) -> dict[str, Any]:

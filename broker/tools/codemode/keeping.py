@@ -4,12 +4,14 @@ an hour."""
 import asyncio
 import hashlib
 import zlib
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
 import asyncpg
+import orjson
 import structlog
 from sqlalchemy import text
 
@@ -55,6 +57,15 @@ class Owner:
     access: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """That an execution has begun: `facts` (`audit.rows.facts_of`) are what the sweeper writes of one whose process
+    went; it is over in `seconds`, however it ends."""
+
+    facts: Mapping[str, Any]
+    seconds: float
+
+
 class Keeping:
     """One per process."""
 
@@ -64,20 +75,42 @@ class Keeping:
         self._trail = trail
         self._reach = reach
 
-    async def keep_code(self, tenant_id: UUID, execution_id: UUID, at: datetime, code: str) -> None:
-        """Makes the program's text durable. Raises Problem `unavailable`."""
+    async def keep_code(
+        self, tenant_id: UUID, execution_id: UUID, at: datetime, code: str, begun: Begun | None = None
+    ) -> None:
+        """Makes the program's text durable, and with `begun` that its execution is open until `finish`. Raises Problem
+        `unavailable`."""
         try:
             sealed = await self._vault.seal_blob(_code(tenant_id, execution_id), code.encode())
             await self._db.pool.execute(
-                functions.call("select broker.code_kept{v}($1, $2, $3, $4, $5)"),
-                tenant_id, execution_id, at, digest_of(code), sealed,
+                functions.call("select broker.code_kept{v}($1, $2, $3, $4, $5, $6, $7, $8)"),
+                tenant_id, execution_id, at, digest_of(code), sealed, self._trail.boot,
+                0.0 if begun is None else begun.seconds,
+                None if begun is None else orjson.dumps(begun.facts).decode(),
             )  # fmt: skip
         except (VaultError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
             raise _unwritten() from error
 
-    async def finish(self, event: ExecutionDone, code: str | None, result: bytes | None, owner: Owner) -> None:
-        """Writes the execution's event, with its program and result, in one transaction. Raises Problem
-        `unavailable`."""
+    async def withdraw(self, tenant_id: UUID, execution_id: UUID) -> None:
+        """Says that an execution kept as begun was refused before it did anything. Where that cannot be written, the
+        sweeper ends it, without a write."""
+        try:
+            await self._db.pool.execute(
+                functions.call("select broker.code_withdrawn{v}($1, $2)"), tenant_id, execution_id
+            )
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+            _log.warning("execution_not_withdrawn", execution_id=str(execution_id), error=type(error).__name__)
+
+    async def finish(
+        self,
+        event: ExecutionDone,
+        code: str | None,
+        result: bytes | None,
+        owner: Owner,
+        grants: Collection[str] = (),
+    ) -> None:
+        """Writes the execution's event, with its program and result, in one transaction. `grants` are the fingerprints
+        (`standing.py`) of what it stood on. Raises Problem `unavailable`."""
         tenant_id, execution_id = event.caller.tenant_id, event.execution_id
         try:
             row = await self._trail.row(event)
@@ -87,11 +120,11 @@ class Keeping:
             sealed = await self._sealed(tenant_id, execution_id, result)
             await self._db.pool.execute(
                 functions.call(
-                    "select broker.code_done{v}($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)"
+                    "select broker.code_done{v}($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)"
                 ),
                 row.as_record(), None if code is None else digest_of(code), sealed_code,
                 sealed, owner.identity_id, owner.root_id, owner.connection_id, owner.account_id, owner.access,
-                RESULT_SECONDS, RESULTS_MOST, RESULTS_BYTES,
+                RESULT_SECONDS, RESULTS_MOST, RESULTS_BYTES, sorted(grants),
             )  # fmt: skip
         except (VaultError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
             _log.exception("execution_not_written", execution_id=str(execution_id))
@@ -107,17 +140,26 @@ class Keeping:
             packed = _ZIPPED + zlib.compress(result, 1)
         return await self._vault.seal_blob(_result(tenant_id, execution_id), packed)
 
-    async def previous(self, tenant_id: UUID, execution_id: UUID, owner: Owner) -> bytes:
-        """The whole result of an earlier execution of the same caller, as JSON. Raises Problem `not_found`."""
+    async def previous(self, tenant_id: UUID, execution_id: UUID, owner: Owner, grants: Collection[str] = ()) -> bytes:
+        """The whole result of an earlier execution of the same caller, as JSON. `grants`: what the caller stands on
+        now. Raises Problem `not_found`, and `not_granted` where what it was made under does not count any more."""
         row = await self._db.pool.fetchrow(
-            functions.call("select * from broker.code_previous{v}($1, $2, $3, $4, $5, $6)"),
+            functions.call("select * from broker.code_previous{v}($1, $2, $3, $4, $5, $6, $7)"),
             tenant_id, execution_id, owner.identity_id, owner.root_id, owner.connection_id, owner.account_id,
+            sorted(grants),
         )  # fmt: skip
         if row is None or row["result"] is None or _rank(row["access"]) > _rank(owner.access):
             raise Problem(
                 "not_found",
                 f"no result of an execution {execution_id} of yours is kept",
-                hint="results are kept for an hour, for their maker, while the grants stand; run the requests again",
+                hint="results are kept for an hour, for their maker; run the requests again",
+            )
+        if not row["stands"]:
+            raise Problem(
+                "not_granted",
+                f"the result of {execution_id} was made under grants of which one has ended or was narrowed since",
+                hint="run its requests again: what is granted now is answered",
+                fix="model",
             )
         packed = await self._vault.open_blob(_result(tenant_id, execution_id), bytes(row["result"]))
         return await asyncio.to_thread(_unpacked, packed)

@@ -1,14 +1,15 @@
-"""That a program is on record before its first write."""
+"""That a program is on record before its first write: its text, and that its execution has begun."""
 
 import asyncio
 import re
+from collections.abc import Callable
 from datetime import datetime
 from typing import Final
 from uuid import UUID
 
 import structlog
 
-from broker.tools.codemode.keeping import Keeping
+from broker.tools.codemode.keeping import Begun, Keeping
 
 _log = structlog.get_logger(__name__)
 
@@ -24,15 +25,25 @@ class OnRecord:
     """The text of one program, made durable once. Awaited before each write; begun earlier, it costs the first write
     no time."""
 
-    def __init__(self, keeping: Keeping, tenant_id: UUID, execution_id: UUID, at: datetime, code: str) -> None:
+    def __init__(
+        self,
+        keeping: Keeping,
+        tenant_id: UUID,
+        execution_id: UUID,
+        at: datetime,
+        code: str,
+        begun: Callable[[], Begun] | None = None,
+    ) -> None:
         self._keeping = keeping
         self._what = tenant_id, execution_id, at, code
+        self._begun = begun
         self._work: asyncio.Task[None] | None = None
 
     def begin(self) -> None:
         """Begins to write it down."""
         if self._work is None:
-            self._work = asyncio.create_task(self._keeping.keep_code(*self._what))
+            begun = None if self._begun is None else self._begun()
+            self._work = asyncio.create_task(self._keeping.keep_code(*self._what, begun))
             self._work.add_done_callback(_looked_at)
 
     async def __call__(self) -> None:
@@ -42,6 +53,18 @@ class OnRecord:
         self.begin()
         assert self._work is not None  # noqa: S101 - begun
         await asyncio.shield(self._work)
+
+    async def settled(self) -> None:
+        """Waits until nothing of it is under way: what is written after the end would say that it is open still."""
+        if self._work is not None:
+            await asyncio.wait([self._work])
+
+    async def withdraw(self) -> None:
+        """The program was refused before it made a request: it is open no more."""
+        await self.settled()
+        if self.durable:
+            tenant_id, execution_id, *_ = self._what
+            await self._keeping.withdraw(tenant_id, execution_id)
 
     @property
     def durable(self) -> bool:

@@ -11,14 +11,14 @@ from broker.gate.idempotency import Idempotency, Replay
 from broker.policy.reach import Reach
 from broker.tools.codemode.asked import Job
 from broker.tools.codemode.run import CodeMode, Placed
-from broker.tools.codemode.visible import live_grants
+from broker.tools.codemode.standing import still_stands
 from broker.tools.replay import replayed, stored
 from broker.tools.results import Result
 from connectors.base import EFFECT_RANK
 
 _KIND: Final = b"program 1\n"
 _GRANTS: Final = "grants"
-"""Under which grants a kept answer was made."""
+"""Under which grants a kept answer was made: their fingerprints (`standing.py`)."""
 
 
 class _Run:
@@ -55,7 +55,7 @@ class Programs:
         meant = _KIND + orjson.dumps(asked, option=orjson.OPT_SORT_KEYS)
         claim = await self._idempotency.begin(_Run(job, placed.account), meant, key)
         if isinstance(claim, Replay):
-            _still_granted(claim, placed.reach, _standing(placed))
+            _still_granted(claim, placed.reach, placed.grants)
             return replayed(claim)
         try:
             result = await self._code.run(placed)
@@ -65,21 +65,14 @@ class Programs:
         except BaseException:
             await asyncio.shield(self._idempotency.unknown(claim))
             raise
-        await asyncio.shield(self._idempotency.finish(claim, stored(result) | {_GRANTS: _standing(placed)}))
+        await asyncio.shield(self._idempotency.finish(claim, stored(result) | {_GRANTS: sorted(placed.grants)}))
         return result
 
 
-def _standing(placed: Placed) -> list[str]:
-    """The grants that count now on the connection; any of them may have allowed a request of the program."""
-    job = placed.job
-    live = live_grants(job.resolved, job.connection, placed.account, job.resolved.caller.now)
-    return [str(grant.id) for grant in live]
-
-
-def _still_granted(claim: Replay, reach: Reach, standing: list[str]) -> None:
-    """Returns if today's grants go as far as what the program did, and none of those it ran under has been taken away.
-    Raises Problem `not_granted`."""
-    gone = not set(claim.result.get(_GRANTS, ())) <= set(standing)
+def _still_granted(claim: Replay, reach: Reach, standing: set[str]) -> None:
+    """Returns if today's grants go as far as what the program did, and none of those it ran under has ended or was
+    narrowed. Raises Problem `not_granted`."""
+    gone = not still_stands(claim.result.get(_GRANTS, ()), standing)
     if gone or any(EFFECT_RANK[effect] > EFFECT_RANK[reach.access] for _, _, _, _, effect, _ in claim.result["calls"]):
         told = "the first run with this idempotency key did what is granted no longer, so its result is not shown"
         raise Problem("not_granted", told, sent=False)

@@ -9,33 +9,36 @@ the calls; a program is on record before the first write that it makes.
 import asyncio
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import orjson
 
 from broker.accounts.views import Views
-from broker.audit.events import ExecutionDone
 from broker.clock import Clock
 from broker.domain import Account
 from broker.errors import Problem, invalid
 from broker.gate.perform import Gate
 from broker.gate.types import CallRecord
+from broker.identity.sandbox import NO_RULE, SandboxRule, SandboxRules
 from broker.metrics import Metrics
 from broker.policy.reach import Reach, reach_of_tool
 from broker.settings import Limits
 from broker.tools.choose import choose_account
 from broker.tools.codemode.asked import Job, Wanted, read
+from broker.tools.codemode.ending import begun, ended
 from broker.tools.codemode.host import Requests, Standing
-from broker.tools.codemode.keeping import Keeping, Owner, digest_of
+from broker.tools.codemode.keeping import Keeping, Owner
+from broker.tools.codemode.limiting import run_limits
 from broker.tools.codemode.on_record import OnRecord, may_write
 from broker.tools.codemode.ready import ReadySandbox
 from broker.tools.codemode.reporting import Failures, done_first, error_of
 from broker.tools.codemode.sandbox.errors import SandboxBusy, SandboxUnavailable
-from broker.tools.codemode.sandbox.limits import MIB, RunLimits
+from broker.tools.codemode.sandbox.limits import RunLimits
 from broker.tools.codemode.sandbox.program import Host, Outcome, Program
 from broker.tools.codemode.searching import Searching, hidden_sentence, known_account
 from broker.tools.codemode.shrink import NotJson, shrink
+from broker.tools.codemode.standing import stands_on
 from broker.tools.hints import Hints
 from broker.tools.results import Result, dumps
 from connectors.base import Permissions
@@ -48,7 +51,8 @@ _SETTLING_SECONDS: Final = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """Everything decided about a program before it runs."""
+    """Everything decided about a program before it runs. `rule` is what its tenant is held to; `grants` are the
+    fingerprints of what its result will stand on, and grow with every look-up of the run."""
 
     job: Job
     wanted: Wanted
@@ -56,6 +60,8 @@ class Placed:
     permissions: Permissions
     reach: Reach
     owner: Owner
+    rule: SandboxRule = NO_RULE
+    grants: set[str] = field(default_factory=set)
 
 
 class CodeMode:
@@ -73,6 +79,7 @@ class CodeMode:
         clock: Clock,
         limits: Limits,
         metrics: Metrics,
+        rules: SandboxRules | None = None,
     ) -> None:
         self._ready = ready
         self._searching = searching
@@ -83,6 +90,7 @@ class CodeMode:
         self._clock = clock
         self._limits = limits
         self._metrics = metrics
+        self._rules = rules
 
     async def place(self, job: Job) -> Placed:
         """Judges whether the caller may run it at all. Raises Problem."""
@@ -110,9 +118,11 @@ class CodeMode:
             caller.bearer.root_id,
             job.connection.id,
             None if account is None else account.id,
-            caller.bearer.restrictions.access,
+            caller.bearer.restrictions.access_at(job.connection.name),
         )
-        return Placed(job, wanted, account, permissions, reach, owner)
+        rule = NO_RULE if self._rules is None else await self._rules.of(caller)
+        grants = stands_on(job.resolved, job.connection, account, now)
+        return Placed(job, wanted, account, permissions, reach, owner, rule, grants)
 
     @staticmethod
     def _account(job: Job) -> Account | None:
@@ -166,7 +176,14 @@ class CodeMode:
         job, wanted, account = placed.job, placed.wanted, placed.account
         assert account is not None  # noqa: S101 - `_account` lets only searches go without
         caller = job.resolved.caller
-        record = OnRecord(self._keeping, caller.tenant_id, job.execution_id, caller.now, wanted.code)
+        record = OnRecord(
+            self._keeping,
+            caller.tenant_id,
+            job.execution_id,
+            caller.now,
+            wanted.code,
+            lambda: begun(job, wanted, account, self._clock.now()),
+        )
         requests = Requests(
             job=job,
             standing=Standing(job.resolved, job.connection, account, placed.permissions, time.monotonic(), job.recent),
@@ -177,6 +194,7 @@ class CodeMode:
             keeping=self._keeping,
             owner=placed.owner,
             before_write=record,
+            grants=placed.grants,
         )
         image = await self._ready.execute_image()
         program = Program(image, wanted.code, orjson.dumps(self._context(placed)))
@@ -207,6 +225,8 @@ class CodeMode:
                 if isinstance(error, Problem):
                     _tell_done(error, requests.calls)
                 await asyncio.shield(self._written(placed, requests.calls, "failed", 0.0, None, record))
+            else:
+                await asyncio.shield(record.withdraw())
             raise
         return await self._answer(placed, ran, requests, list(requests.warnings), record)
 
@@ -214,7 +234,8 @@ class CodeMode:
         """Judges once more whether the caller may run it, where no admission has: nothing is shown on the strength of a
         look-up older than the execution. Raises Problem."""
         now = await requests.confirmed()
-        await self.place(replace(placed.job, resolved=now.resolved, connection=now.connection, recent=False))
+        again = await self.place(replace(placed.job, resolved=now.resolved, connection=now.connection, recent=False))
+        placed.grants.update(again.grants)
 
     @staticmethod
     def _context(placed: Placed) -> dict[str, Any]:
@@ -230,23 +251,21 @@ class CodeMode:
     # both
 
     def _run_limits(self, placed: Placed, cpu_seconds: float) -> RunLimits:
-        limits = self._limits
         left = (placed.job.deadline - self._clock.now()).total_seconds() - _SETTLING_SECONDS
-        return RunLimits(
-            cpu_seconds=cpu_seconds,
-            wall_seconds=min(max(left, 0.25), limits.call_seconds_max),
-            heap_bytes=limits.code_heap_bytes,
-            host_calls=limits.code_requests,
-            host_calls_at_once=limits.code_requests_at_once,
-            message_bytes=8 * MIB,
-            reply_bytes=8 * MIB,
-        )
+        return run_limits(self._limits, placed.rule, cpu_seconds=cpu_seconds, seconds_left=left)
 
     async def _in_sandbox(self, placed: Placed, program: Program, host: Host, limits: RunLimits) -> Outcome:
         sandbox = await self._ready.sandbox()
         started = time.monotonic()
         try:
-            ran = await sandbox.run(program, host, tenant=placed.job.resolved.caller.tenant_id, limits=limits)
+            ran = await sandbox.run(
+                program,
+                host,
+                tenant=placed.job.resolved.caller.tenant_id,
+                limits=limits,
+                isolated=placed.rule.isolate,
+                at_once=placed.rule.runs_at_once,
+            )
         except SandboxBusy as error:
             raise Problem("rate_limited", str(error), retry_after=2, sent=False) from None
         except SandboxUnavailable as error:
@@ -336,28 +355,12 @@ class CodeMode:
         result: bytes | None,
         record: OnRecord | None = None,
     ) -> None:
-        job, wanted = placed.job, placed.wanted
-        writes = sum(c.effect != "read" and c.sent is not False for c in calls)
-        summary: dict[str, Any] = {"cpu_ms": int(cpu_ms), "writes": writes, **wanted.words}
-        if outcome != "ok":
-            summary["error"] = outcome
-        if job.request.dry_run:
-            summary["dry_run"] = True
-        event = ExecutionDone(
-            caller=job.resolved.caller,
-            at=job.resolved.caller.now,
-            execution_id=job.execution_id,
-            tool_name=job.tool.name,
-            connection_name=job.connection.name,
-            outcome="ok" if outcome == "ok" else "error",
-            calls=len(calls),
-            summary=summary,
-            account_id=None if placed.account is None else placed.account.id,
-            intent=wanted.intent,
-            code_digest=None if wanted.text is None else digest_of(wanted.text),
-        )
+        wanted = placed.wanted
+        if record is not None:
+            await record.settled()
+        event = ended(placed.job, wanted, placed.account, calls, outcome, cpu_ms)
         text = None if record is not None and record.durable else wanted.text
-        await self._keeping.finish(event, text, result, placed.owner)
+        await self._keeping.finish(event, text, result, placed.owner, placed.grants)
 
 
 def _tell_done(problem: Problem, calls: Sequence[CallRecord]) -> None:

@@ -61,7 +61,7 @@ class Searching:
     ) -> Visible:
         view, resolved = job.view, job.resolved
         grants = live_grants(resolved, job.connection, account, self._clock.now())
-        access = resolved.caller.bearer.restrictions.access
+        access = resolved.caller.bearer.restrictions.access_at(job.connection.name)
         key = _key(job, account, grants, access)
         kept = self._visibility.peek(key)
         if kept is not None:

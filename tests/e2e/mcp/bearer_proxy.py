@@ -14,11 +14,13 @@ class BearerProxy:
         self._bearer = bearer
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._serving: set[asyncio.Task[None]] = set()
         self.port = 0
 
     def __enter__(self) -> Self:
         self._thread.start()
-        starting = asyncio.run_coroutine_threadsafe(asyncio.start_server(self._serve, "127.0.0.1", 0), self._loop)
+        starting = asyncio.run_coroutine_threadsafe(asyncio.start_server(self._accept, "127.0.0.1", 0), self._loop)
         self._server = starting.result(10)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
@@ -26,8 +28,12 @@ class BearerProxy:
     def __exit__(self, *_: object) -> None:
         async def end() -> None:
             self._server.close()
-            for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            for task in self._serving:
                 task.cancel()
+            # A task that had not begun closes nothing itself.
+            for writer in self._writers:
+                writer.transport.abort()
+            await asyncio.gather(*self._serving, return_exceptions=True)
             await asyncio.sleep(0.05)
 
         asyncio.run_coroutine_threadsafe(end(), self._loop).result(10)
@@ -40,14 +46,25 @@ class BearerProxy:
         """Its origin."""
         return f"http://127.0.0.1:{self.port}"
 
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.add(writer)
+        task = asyncio.ensure_future(self._serve(reader, writer))
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        host, port = self._upstream.split(":")
         try:
-            head = await reader.readuntil(b"\r\n\r\n")
-            away_reader, away = await asyncio.open_connection(host, int(port))
+            await self._relay(reader, writer)
         except (OSError, asyncio.IncompleteReadError):
-            writer.close()
-            return
+            return  # one of the two hung up before anything was said
+        finally:
+            writer.transport.abort()
+            self._writers.discard(writer)
+
+    async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        host, port = self._upstream.split(":")
+        away_reader, away = await asyncio.open_connection(host, int(port))
         away.write(self._head(head))
         sending = asyncio.ensure_future(_pump(reader, away))
         try:
@@ -55,7 +72,6 @@ class BearerProxy:
         finally:
             sending.cancel()
             away.transport.abort()
-            writer.transport.abort()
 
     def _head(self, head: bytes) -> bytes:
         first, *lines = head.decode("latin-1").split("\r\n")[:-2]

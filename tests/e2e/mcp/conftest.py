@@ -41,8 +41,9 @@ class Endpoint:
         """A request of 2026-07-28."""
         body = message(method, params, **options)
         headers = {"mcp-protocol-version": VERSION, "mcp-method": method}
-        if "name" in body["params"]:
-            headers["mcp-name"] = body["params"]["name"]
+        named = body["params"].get("uri" if method == "resources/read" else "name")
+        if named is not None:
+            headers["mcp-name"] = named
         return self.post(body, **headers)
 
     def legacy(self, method: str, params: Mapping[str, Any] | None = None) -> httpx.Response:

@@ -122,3 +122,19 @@ def test_two_bearers_are_none(endpoint: MakeEndpoint) -> None:
     reply = here.api.http.build_request("POST", here.path, content=b"{}", headers=headers)
     reply.headers = httpx.Headers([*reply.headers.multi_items(), ("authorization", f"Bearer {here.api.key}")])
     assert here.api.http.send(reply).status_code == 400
+
+
+def test_refusals_that_are_found_here_are_on_record(
+    tenant_mcp: TenantKit, engineer: Engineer, endpoint: MakeEndpoint
+) -> None:
+    """Also those that nothing below the endpoint has seen: whose they are is known."""
+    tenant_mcp.connection("elsewhere")
+    narrow = tenant_mcp.stand.server.api(tenant_mcp.session(engineer.identifier, connections=["elsewhere"])["token"])
+    assert endpoint(narrow, path=f"/t/{tenant_mcp.name}/mcp/cloudflare").ask("tools/list").status_code == 403
+    narrow.close()
+    wrong = endpoint().call("cloudflare_zones-get", {"connected_account_id": "none"})
+    assert wrong["structuredContent"]["code"] == "invalid_input"
+    items = tenant_mcp.admin.ok("GET", f"/v1/audit/events?identifier={engineer.identifier}")["items"]
+    refused = {(item.get("reason"), item.get("connection_name"), item.get("tool_name")) for item in items}
+    assert ("forbidden", "cloudflare", None) in refused
+    assert ("invalid_input", "cloudflare", "cloudflare_zones-get") in refused

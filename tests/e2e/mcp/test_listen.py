@@ -58,7 +58,7 @@ def test_only_what_was_asked_for_is_promised(endpoint: MakeEndpoint) -> None:
     with stream(endpoint(), "subscriptions/listen", params) as events:
         first = events.next()
     assert first is not None
-    assert first["params"]["notifications"] == {"toolsListChanged": True}
+    assert first["params"]["notifications"] == {"toolsListChanged": True, "promptsListChanged": True}
     assert first["params"]["_meta"]["io.modelcontextprotocol/subscriptionId"] == 1
 
 

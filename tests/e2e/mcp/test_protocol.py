@@ -111,7 +111,7 @@ def test_a_large_call_goes_through_and_a_larger_one_does_not(endpoint: MakeEndpo
 
 
 def test_options_that_are_none(endpoint: MakeEndpoint) -> None:
-    for query in ("?codemode=search_and_execute", "?tool=x", "?access=everything", "?tools=a&tools=b"):
+    for query in ("?codemode=other", "?tool=x", "?access=everything", "?tools=a&tools=b"):
         assert error(endpoint(query=query).ask("tools/list")) == (400, -32600)
 
 

@@ -14,7 +14,7 @@ CARRIED = Carried(bytes(32))
 
 
 def test_it_opens_for_what_it_was_sealed_for() -> None:
-    CARRIED.check(CARRIED.seal(b"this call", NOW), b"this call", NOW + LIFETIME - timedelta(seconds=1))
+    CARRIED.open(CARRIED.seal(b"this call", NOW), b"this call", NOW + LIFETIME - timedelta(seconds=1))
 
 
 def test_it_opens_for_nothing_else() -> None:
@@ -25,7 +25,7 @@ def test_it_opens_for_nothing_else() -> None:
         (b"this call", NOW, Carried(b"\x01" * 32)),
     ):
         with pytest.raises(Problem) as caught:
-            carried.check(token, bound, now)
+            carried.open(token, bound, now)
         assert caught.value.code == "invalid_input"
 
 
@@ -36,10 +36,10 @@ def test_no_other_byte_will_do(data: st.DataObject) -> None:
     other = data.draw(st.sampled_from("ABCxyz019-_"))
     if token[at] != other:
         with pytest.raises(Problem):
-            CARRIED.check(token[:at] + other + token[at + 1 :], b"this call", NOW)
+            CARRIED.open(token[:at] + other + token[at + 1 :], b"this call", NOW)
 
 
 @given(st.one_of(st.none(), st.integers(), st.text(max_size=300), st.lists(st.integers())))
 def test_rubbish_is_refused(token: object) -> None:
     with pytest.raises(Problem):
-        CARRIED.check(token, b"this call", NOW)
+        CARRIED.open(token, b"this call", NOW)

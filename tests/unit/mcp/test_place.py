@@ -43,7 +43,7 @@ def test_options() -> None:
 @pytest.mark.parametrize(
     "query",
     [b"tool=cf_call", b"access=all", b"access=", b"access=read&access=write", b"tools=", b"tools=a b", b"discover=0",
-     b"codemode=search_and_execute", b"x", b"\xff=1", b"tools=" + b",".join([b"a"] * 101)],
+     b"codemode=1", b"x", b"\xff=1", b"tools=" + b",".join([b"a"] * 101)],
 )  # fmt: skip
 def test_an_option_that_would_not_narrow_is_refused(query: bytes) -> None:
     with pytest.raises(Refused) as caught:

@@ -1,0 +1,83 @@
+"""How far a call is, told by the server behind it: heard where the call is sent, told on where its caller waits.
+
+The two are in different tasks of one process. What is told only ever grows, as the protocol wants (2026-07-28,
+basic/utilities/progress), also where we told the caller that the call runs before the server said anything.
+"""
+
+import asyncio
+import math
+from collections import deque
+from collections.abc import Mapping
+from typing import Any, Final
+
+from broker.endpoints.mcp.message import Message
+from broker.endpoints.mcp.rpc import notification
+from connectors.mcp_upstream.rounds import PROGRESS
+from connectors.mcp_upstream.screening import screen
+
+MAX_WAITING: Final = 64
+MAX_TOLD: Final = 2_000
+"""Notifications of one call; more tell nobody anything."""
+MAX_MESSAGE: Final = 500
+
+Json = dict[str, Any]
+
+
+class Relay:
+    """One call's. `token` is the caller's own, None where it wants to hear nothing."""
+
+    def __init__(self, message: Message) -> None:
+        token = message.meta.get("progressToken")
+        valid = isinstance(token, str | int) and not isinstance(token, bool) and len(str(token)) <= 1_000
+        self.token: str | int | None = token if valid else None
+        self.arrived = asyncio.Event()
+        self.heard = 0
+        self._waiting: deque[Json] = deque(maxlen=MAX_WAITING)
+        self._last = -math.inf
+        self._shift = 0.0
+
+    def hear(self, message: Mapping[str, Any]) -> None:
+        """A notification of the server's. Any but the progress of this very call is dropped."""
+        params = message.get("params")
+        if message.get("method") != "notifications/progress" or not isinstance(params, Mapping):
+            return
+        progress, total = _number(params.get("progress")), _number(params.get("total"))
+        if self.token is None or params.get("progressToken") != PROGRESS or progress is None:
+            return
+        if self.heard >= MAX_TOLD:
+            return
+        if not self.heard and self._last > 0:
+            self._shift = self._last
+        value = progress + self._shift if self._shift else progress
+        if value <= self._last:
+            return
+        self.heard += 1
+        self._last = value
+        told: Json = {"progressToken": self.token, "progress": value}
+        if total is not None:
+            told["total"] = total + self._shift if self._shift else total
+        if isinstance(params.get("message"), str):
+            told["message"] = screen(params["message"], MAX_MESSAGE).text
+        self._waiting.append(told)
+        self.arrived.set()
+
+    def runs(self, seconds: float) -> bytes | None:
+        """A notification that the call runs still, where the server tells nothing itself; None: nothing to be told."""
+        if self.token is None or self.heard:
+            return None
+        self._last = round(seconds, 1)
+        told = {"progressToken": self.token, "progress": self._last, "message": f"running for {seconds:.0f} s"}
+        return notification("notifications/progress", told)
+
+    def take(self) -> list[bytes]:
+        """What was heard since the last time, as messages."""
+        self.arrived.clear()
+        taken = [notification("notifications/progress", told) for told in self._waiting]
+        self._waiting.clear()
+        return taken
+
+
+def _number(value: object) -> int | float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return value
