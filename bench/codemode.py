@@ -1,4 +1,5 @@
-"""What Code Mode costs, end to end: `python -m bench.codemode [--description FILE] [--soak 10000] [--workers 1]`.
+"""What Code Mode costs, end to end: `python -m bench.codemode [--description FILE] [--soak 10000] [--hostile 6]
+[--only] [--workers 1]`.
 
 A whole installation, programs over REST with a session, against the simulator: searches over the published description,
 programs that make requests beside the same request through `NAME_call`, runs a second, memory of the sandbox's
@@ -17,9 +18,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import orjson
 import uvloop
 
+from bench.codemode_neighbours import beside_hostile, hostile_codes, told
 from bench.harness import Stand
 from bench.kit import Engineer, TenantKit
 from bench.load import PreparedRequest, connect, prepare, run
@@ -159,20 +162,76 @@ async def rate(bench: Bench, seconds: float) -> float:
 
 
 async def soak(bench: Bench, runs: int) -> None:
-    """Many runs, and what the workers' memory does."""
+    """Many runs, and what memory, open files and tables do: none may go on growing."""
     pids = bench.sandboxes()
-    before = [memory(pid)["rss"] for pid in pids]
-    halves = []
-    for _ in range(2):
-        left, per = runs / 2, 0.0
-        while left > 0:
-            per = await rate(bench, 2.0)
-            left -= per * 2.0
-        halves.append([memory(pid)["rss"] for pid in bench.sandboxes()])
-    say(
-        f"RSS over {runs:,} runs, MB",
-        f"{before} -> {halves[0]} -> {halves[1]}; same workers: {pids == bench.sandboxes()}",
-    )
+    seen = [await _sizes(bench)]
+    done = 0
+    for _ in range(4):
+        upto = done + runs // 4
+        while done < upto:
+            done += await _ran(bench, min(500, upto - done))
+        seen.append(await _sizes(bench))
+    for name in seen[0]:
+        say(f"{name} over {done:,} runs", " -> ".join(str(one[name]) for one in seen))
+    say("the same workers at the end", pids == bench.sandboxes())
+
+
+async def _ran(bench: Bench, count: int) -> int:
+    """So many runs, from eight connections: tiny ones, and every tenth with a request and a kept result."""
+    requests = [bench.program(TINY if n % 10 else ONE, engineer=n) for n in range(10 * len(bench.engineers))]
+    numbers = iter(range(count))
+
+    async def some() -> None:
+        wire = await connect(*bench.address)
+        for number in numbers:
+            status, body = await wire.ask(requests[number % len(requests)])
+            assert status == 200, body[:500]
+        wire.close()
+
+    await asyncio.gather(*(some() for _ in range(8)))
+    return count
+
+
+async def _sizes(bench: Bench) -> dict[str, Any]:
+    """What could grow, now. Kept results are bounded for each engineer; the audit and the programs grow by design."""
+    serving = bench.stand.server.workers()
+    connection = await asyncpg.connect(**bench.stand.server.database())
+    tables = ("open_calls", "open_executions", "code_results", "idempotency", "nodes")
+    counts = {name: await connection.fetchval(f"select count(*) from broker.{name}") for name in tables}
+    await connection.close()
+    return {
+        "RSS of the sandbox's workers, MB": [memory(pid)["rss"] for pid in bench.sandboxes()],
+        "RSS of the serving processes, MB": [memory(pid)["rss"] for pid in serving],
+        "open files of the serving processes": [len(os.listdir(f"/proc/{pid}/fd")) for pid in serving],
+        "rows": counts,
+    }
+
+
+async def hostile(bench: Bench, rounds: int) -> None:
+    """What another tenant's engineers feel of hostile programs, and the event loop."""
+    victim = bench.stand.tenant("victim")
+    victim.connection()
+    one = victim.engineer()
+    find = "async () => find('create dns record', { limit: 10 })"
+
+    def work(name: str, given: dict[str, Any]) -> Callable[[], PreparedRequest]:
+        ready = prepare(
+            "POST", PATH, host=bench.host, bearer=one.session, body={"tool_name": name, "tool_input": given}
+        )
+        return lambda: ready
+
+    works = [
+        ("a plain call", work("cloudflare_call", {"operation": "GET /zones"})),
+        ("a program with one request", work("cloudflare_execute", {"code": ONE})),
+        ("a search", work("cloudflare_search", {"code": find})),
+    ]
+    attacks = [bench.program(code) for code in hostile_codes()]
+    found = await beside_hostile(bench.address, attacks, works, rounds=rounds, url=bench.stand.url)
+    for name, _ in works:
+        say(f"{name}, quiet -> beside hostile", told(*found[name]))
+    quiet, beside = ([round(lag * 1000, 1) for lag in lags] for lags in found["lag"])
+    say("event-loop lag p95 (≤ 5 ms), quiet; beside hostile", f"at most {quiet}; {beside} ms")
+    victim.close()
 
 
 async def building(bench: Bench, description: bytes) -> None:
@@ -221,6 +280,8 @@ async def main() -> None:
     parser.add_argument("--description", type=Path, default=DESCRIPTION, help="an OpenAPI document, gzipped or not")
     parser.add_argument("--runs", type=int, default=60, help="of each program")
     parser.add_argument("--soak", type=int, default=0, help="so many tiny runs, and what memory does")
+    parser.add_argument("--hostile", type=int, default=0, help="so many quiet and hostile stretches of 3 s, in turn")
+    parser.add_argument("--only", action="store_true", help="nothing but --soak and --hostile")
     parser.add_argument("--workers", type=int, default=1, help="serving processes")
     chosen = parser.parse_args()
     description = None
@@ -232,18 +293,27 @@ async def main() -> None:
     with Stand(arguments=["--workers", str(chosen.workers)]) as stand:
         bench = Bench(stand, description, 24)
         say("processors, serving processes", f"{os.cpu_count()}, {chosen.workers}")
-        await searches(bench, chosen.runs)
-        await executes(bench, chosen.runs)
         await rate(bench, 1.0)
-        say(
-            "tiny runs a second over REST (≥ 300)",
-            f"{statistics.median([await rate(bench, 3.0) for _ in range(3)]):.0f}",
-        )
+        if not chosen.only:
+            await usual(bench, chosen.runs)
         if chosen.soak:
             await soak(bench, chosen.soak)
+        if chosen.hostile:
+            await hostile(bench, chosen.hostile)
         say("memory per sandbox worker, MB (≤ 60)", [memory(pid) for pid in bench.sandboxes()])
-        if description is not None:
+        if description is not None and not chosen.only:
             await building(bench, description)
+
+
+async def usual(bench: Bench, runs: int) -> None:
+    """Latencies, and runs a second."""
+    await searches(bench, runs)
+    await executes(bench, runs)
+    await rate(bench, 1.0)
+    say(
+        "tiny runs a second over REST (≥ 300)",
+        f"{statistics.median([await rate(bench, 3.0) for _ in range(3)]):.0f}",
+    )
 
 
 if __name__ == "__main__":

@@ -61,7 +61,8 @@ def add(
         raise Usage("the name must be at most 40 letters, digits, - and _", "leave --name out")
     made = _session(cli, identifier, connection, access, 60)
     url = str(made["mcp_url"]) + ("" if connection is None else f"/{connection}")
-    file, section = _place(chosen, Path.home(), Path.cwd(), sys.platform, project=project)
+    moved = cli.environ.get("CLAUDE_CONFIG_DIR") if chosen == "claude-code" else None
+    file, section = _place(chosen, Path(moved) if moved else Path.home(), Path.cwd(), sys.platform, project=project)
     entry: dict[str, Any] = {"url": url} if chosen == "cursor" else {"type": "http", "url": url}
     helped = chosen == "claude-code" and cli.api.place.url == local_url(cli.data_dir)
     if helped:
@@ -102,7 +103,8 @@ def _session(
 
 
 def _place(editor: Editor, home: Path, here: Path, platform: str, *, project: bool) -> tuple[Path, str]:
-    """The editor's file, and the member of it that holds servers."""
+    """The editor's file, and the member of it that holds servers. `home`: of Claude Code, `CLAUDE_CONFIG_DIR` where it
+    is set, which is where it keeps its file then."""
     if editor == "claude-code":
         return (here / ".mcp.json" if project else home / ".claude.json"), "mcpServers"
     if editor == "cursor":

@@ -5,7 +5,19 @@ from typing import Annotated
 import typer
 
 from broker.cli import asking, connecting, doctor, editors, granting, keeping, serving, tailing
-from broker.cli.admin import accounts, audit, clients, connections, grants, identities, keys, links, sessions, tenants
+from broker.cli.admin import (
+    accounts,
+    audit,
+    clients,
+    connections,
+    grants,
+    identities,
+    keys,
+    links,
+    sessions,
+    sign_in,
+    tenants,
+)
 from broker.cli.demo import command as demo
 
 HELP = "Credential vault and scoped-tool broker for agents: they call tools, and never see a token."
@@ -23,7 +35,7 @@ def program() -> typer.Typer:
     app.callback(invoke_without_command=True)(_version)
     for module in (serving, demo, connecting, editors, asking, granting, tailing, doctor):
         module.add_to(app)
-    for module in (tenants, identities, connections, accounts, grants, keys, sessions, links, clients, audit):
+    for module in (tenants, identities, connections, accounts, grants, keys, sessions, links, sign_in, clients, audit):
         module.add_to(app)
     keeping.add_to(app)
     return app

@@ -134,13 +134,19 @@ def up(
 
 def _serve(settings: Settings, *, json_ready: bool) -> int:
     """Runs the server to its end; the exit code. Raises CommandError where it does not start."""
-    from broker import logs
+    from broker.server.privileges import Beginning
+
+    beginning = Beginning()  # first of all: it loads what the workers need while the rest is loaded here
+    from broker.server.lean import absent
+
+    with absent("rich"):
+        from broker import logs
     from broker.server.errors import CannotStart
     from broker.server.up import up as run
 
     logs.configure(json=settings.json_logs, node=settings.node)
     try:
-        return asyncio.run(run(settings, json_ready=json_ready))
+        return asyncio.run(run(settings, beginning, json_ready=json_ready))
     except CannotStart as error:
         raise cannot(error) from None
 

@@ -47,10 +47,11 @@ class Admissions:
             return await self._admits.patiently(Admission(claim, claim.principal, intent))
         remembered = self._principals.get(claim.account_id)
         found = await self._admitting.ask(Admission(claim, remembered, intent))
+        asked = remembered
         if remembered is not None and isinstance(found, Refused) and found.reason in ("principal_moved", "budget"):
             self._principals.pop(claim.account_id, None)
-            found = await self._admitting.ask(Admission(claim, None, intent))
-        if remembered is None and isinstance(found, Admitted):
+            asked, found = None, await self._admitting.ask(Admission(claim, None, intent, likely=remembered))
+        if asked is None and found.principal is not None:  # of a refusal too: it has its place in a group from then on
             self._principals[claim.account_id] = found.principal
             if len(self._principals) > REMEMBERED_PRINCIPALS:
                 self._principals.popitem(last=False)

@@ -90,6 +90,12 @@ async def hold_identity(conn: AsyncConnection, identity_id: UUID) -> None:
     await _one(conn, "select broker.gate_lock{v}('identity', :identity, false)", identity=identity_id)
 
 
+async def hold_account(conn: AsyncConnection, account_id: UUID) -> None:
+    """Keeps an account from being revoked until the transaction ends: take it before giving it another credential, then
+    look again whether it still stands. An offboarding sees only what was committed before it began to flip."""
+    await _one(conn, "select broker.gate_lock{v}('account', :account, false)", account=account_id)
+
+
 async def account(conn: AsyncConnection, tenant_id: UUID, account_id: UUID, reason: str, now: datetime) -> Revoked:
     """Revokes a connected account and all versions of its credential. Repeating it answers the first time."""
     row = await _one(

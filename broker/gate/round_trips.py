@@ -1,6 +1,8 @@
 """The statements behind admit and settle, each alone or in a group (group_commit.py): values in, values out."""
 
+import asyncio
 from collections.abc import Sequence
+from datetime import datetime
 from time import monotonic
 from typing import Any, Final, NamedTuple
 
@@ -23,6 +25,11 @@ _SETTLE: Final = "select * from broker.settle{v}($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,
 GROUP_SECONDS: Final = 5.0
 """How long a group may take: it waits for rows that others hold for one statement, and for the disk."""
 
+PATIENT: Final = 3
+"""Admissions of a process that may wait for a lock at once. Each holds a connection meanwhile; most are the others'."""
+PATIENT_SECONDS: Final = 5.0
+"""How long one waits to be among them."""
+
 CONNECTION_LOST: Final = (
     OSError,
     TimeoutError,
@@ -36,11 +43,15 @@ BUSY: Final = (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError, asy
 
 
 class Admission(NamedTuple):
-    """One admission: the claim, whose budget the caller remembers it to be on, and the intent to be written."""
+    """One admission: the claim, whose budget the caller remembers it to be on, and the intent to be written.
+
+    `likely`: whose budget it will probably be on, where `principal` is to be found out; by it a group is sorted.
+    """
 
     claim: Claim
     principal: bytes | None
     intent: EventRow
+    likely: bytes = b""
 
 
 class AdmitStatement:
@@ -51,19 +62,27 @@ class AdmitStatement:
     def __init__(self, db: Database, clock: DatabaseClock) -> None:
         self._db = db
         self._clock = clock
+        self._patient = asyncio.Semaphore(PATIENT)
 
     async def alone(self, asked: Admission) -> Admitted | Refused | None:
         return await self._one(asked, wait=False)
 
     async def patiently(self, asked: Admission) -> Admitted | Refused:
-        found = await self._one(asked, wait=True)
+        try:
+            await asyncio.wait_for(self._patient.acquire(), PATIENT_SECONDS)
+        except TimeoutError:
+            raise AdmitBusy("others wait already") from None
+        try:
+            found = await self._one(asked, wait=True)
+        finally:
+            self._patient.release()
         if found is None:
             raise AdmitBusy("busy")
         return found
 
     async def together(self, asked: Sequence[Admission]) -> Sequence[Admitted | Refused | None]:
         try:
-            rows = await self._rows([self._arguments(a, wait=False) for a in asked])
+            rows = await self._rows(asked, wait=False)
         except BUSY:
             return [None] * len(asked)
         except asyncpg.PostgresError as error:
@@ -73,19 +92,23 @@ class AdmitStatement:
         return [_read(row) for row in rows]
 
     def order(self, asked: Admission) -> bytes:
-        return asked.principal or b""
+        return _place(asked.principal or asked.likely, [m.name for m in asked.claim.meters])
 
     async def _one(self, asked: Admission, *, wait: bool) -> Admitted | Refused | None:
         try:
-            (row,) = await self._rows([self._arguments(asked, wait=wait)])
+            (row,) = await self._rows([asked], wait=wait)
         except BUSY as error:
             raise AdmitBusy(type(error).__name__) from error
         return _read(row)
 
-    async def _rows(self, arguments: Sequence[tuple[Any, ...]]) -> Sequence[Any]:
+    async def _rows(self, asked: Sequence[Admission], *, wait: bool) -> Sequence[Any]:
         sent = False
         try:
             async with self._db.pool.acquire(timeout=10) as connection:
+                # Said no sooner than now, and by the first alone: a wait, for a connection or for those before it in
+                # its group, would pass for a step of the database's clock, and every tenant's budget be stamped anew.
+                told = [self._clock.expected(), *([None] * (len(asked) - 1))]
+                arguments = [self._arguments(a, wait, when) for a, when in zip(asked, told, strict=True)]
                 sent, sent_at = True, monotonic()
                 if len(arguments) == 1:
                     rows = [await connection.fetchrow(functions.call(_ADMIT), *arguments[0])]
@@ -98,7 +121,8 @@ class AdmitStatement:
         self._clock.observe(rows[0]["db_now"], sent_at)
         return rows
 
-    def _arguments(self, asked: Admission, *, wait: bool) -> tuple[Any, ...]:
+    @staticmethod
+    def _arguments(asked: Admission, wait: bool, expected: datetime | None) -> tuple[Any, ...]:
         claim = asked.claim
         meters = claim.meters
         return (
@@ -120,7 +144,7 @@ class AdmitStatement:
             [m.cost for m in meters],
             claim.reserve,
             claim.hold_seconds,
-            self._clock.expected(),
+            expected,
             claim.call_id,
             claim.execution_id,
             wait,
@@ -161,7 +185,13 @@ class SettleStatement:
         return [_settled(row) for row in rows]
 
     def order(self, asked: Settling) -> bytes:
-        return asked.settlement.principal
+        return _place(asked.settlement.principal, asked.settlement.meters)
+
+
+def _place(principal: bytes, meters: Sequence[str]) -> bytes:
+    """Where it stands in a group. Meters come in the order of their names in each: no two groups lock the rows of one
+    principal in another order, though one call takes more of them than the next."""
+    return principal + "\0".join(meters).encode()
 
 
 def _settle_arguments(asked: Settling) -> tuple[Any, ...]:

@@ -1,16 +1,21 @@
 """Closing the calls that nobody will settle: past their deadline, or of a process that is gone. Outcome: `unknown`.
+So are executions that wrote (Code Mode) and whose own end nobody will write any more, once their calls are closed.
 
-Their slots are booked at this second, for the request may have arrived as late as that. Should the call's own process
-come back with the true outcome, that follows as another event, and the last one counts.
+The calls' slots are booked at this second, for the request may have arrived as late as that. Should the call's own
+process come back with the true outcome, that follows as another event, and the last one counts.
 """
 
-from typing import Final
+from collections.abc import Sequence
+from typing import Any, Final
+from uuid import UUID
 
 import structlog
 
-from broker.audit.events import Outcome
+from broker.audit.events import ExecutionLost, Outcome
 from broker.audit.trail import AuditTrail
-from broker.gate.admission import Admissions, Overdue, SettleLost, Settlement
+from broker.gate.admission import Admissions
+from broker.gate.claims import Overdue, SettleLost, Settlement
+from broker.gate.executions import Abandoned, OpenExecutions
 from broker.gate.nodes import Nodes
 
 _log = structlog.get_logger(__name__)
@@ -22,10 +27,13 @@ GRACE_SECONDS: Final = 15.0
 class Sweeper:
     """One per process; several may run at once: settling is idempotent, and a call that is gone is left out."""
 
-    def __init__(self, admissions: Admissions, trail: AuditTrail, nodes: Nodes) -> None:
+    def __init__(
+        self, admissions: Admissions, trail: AuditTrail, nodes: Nodes, executions: OpenExecutions | None = None
+    ) -> None:
         self._admissions = admissions
         self._trail = trail
         self._nodes = nodes
+        self._executions = executions
 
     async def sweep(self, *, grace_seconds: float = GRACE_SECONDS, tenants: int = 100, calls: int = 200) -> int:
         """Closes at most `calls` calls in each of at most `tenants` tenants; how many. Raises asyncpg's errors."""
@@ -36,7 +44,18 @@ class Sweeper:
                 swept += await self._close(call)
         if swept:
             _log.warning("calls_swept", calls=swept)
+        await self._close_executions(grace_seconds, boots, tenants, calls)
         return swept
+
+    async def _close_executions(self, grace_seconds: float, boots: Sequence[UUID], tenants: int, most: int) -> None:
+        if self._executions is None:
+            return
+        closed = 0
+        for tenant_id in await self._executions.abandoned_tenants(grace_seconds, boots, tenants):
+            for execution in await self._executions.abandoned(tenant_id, grace_seconds, boots, most):
+                closed += await self._executions.close(await self._trail.row(_lost(execution)))
+        if closed:
+            _log.warning("executions_swept", executions=closed)
 
     async def _close(self, call: Overdue) -> bool:
         row = await self._trail.row(Outcome(facts=call.facts, outcome="unknown", sent="unknown", error="swept"))
@@ -55,3 +74,9 @@ class Sweeper:
         except SettleLost as error:
             _log.warning("sweep_interrupted", error=str(error))
             return False
+
+
+def _lost(execution: Abandoned) -> ExecutionLost:
+    """It ended unknown: with the writes that it made, or may have made."""
+    summary: dict[str, Any] = {"error": "swept", "writes": execution.writes, "made": list(execution.made)}
+    return ExecutionLost(execution.tenant_id, execution.facts, execution.calls, summary)

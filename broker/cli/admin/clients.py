@@ -40,7 +40,7 @@ def add(
 
 def list_(cli: Cli) -> None:
     """List the clients, also those that registered themselves."""
-    cli.out.items(cli.api.get("/v1/oauth_clients")["items"], COLUMNS, none="No client is registered.")
+    cli.out.items(cli.api.pages("/v1/oauth_clients"), COLUMNS, none="No client is registered.")
 
 
 def delete(cli: Cli, client_id: Annotated[str, typer.Argument(help="The client's id.")]) -> None:

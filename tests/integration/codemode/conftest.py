@@ -1,5 +1,5 @@
 """The gate's world, as its own tests have it."""
 
-from tests.integration.gate.conftest import make_world, node, upstream, vault_, world
+from tests.integration.gate.conftest import behind, make_world, node, upstream, vault_, world
 
-__all__ = ["make_world", "node", "upstream", "vault_", "world"]
+__all__ = ["behind", "make_world", "node", "upstream", "vault_", "world"]

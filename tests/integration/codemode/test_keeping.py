@@ -133,3 +133,16 @@ async def test_what_is_past_its_time_goes(
     assert await forgetting.programs() >= 1
     assert [row.execution_id for row in await rows(world, "code_results")] == [there]
     assert old not in [row.execution_id for row in await rows(world, "programs")]
+
+
+async def test_a_result_is_shown_while_all_stands_that_it_was_made_under(
+    kept: Keeping, caller: Caller, owner: Owner
+) -> None:
+    event = ExecutionDone(caller, caller.now, new_id(), "cf_execute", "cf", "ok")
+    await kept.finish(event, CODE, b"7", owner, {"g1:aa", "g2:bb"})
+    for now in ({"g1:aa", "g2:bb"}, {"g1:aa", "g2:bb", "g3:cc"}):
+        assert await kept.previous(caller.tenant_id, event.execution_id, owner, now) == b"7"
+    for less in (set[str](), {"g1:aa"}, {"g1:aa", "g2:narrowed"}):
+        with pytest.raises(Problem) as caught:
+            await kept.previous(caller.tenant_id, event.execution_id, owner, less)
+        assert caught.value.code == "not_granted"
