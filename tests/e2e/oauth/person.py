@@ -5,6 +5,7 @@ import hashlib
 import html
 import re
 import secrets
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
@@ -54,14 +55,22 @@ class Person:
         return self.http.post("/signin/link", data={"csrf": csrf}, headers=OURS)
 
     def consent(
-        self, url: str, *, access: str = "read", decision: str = "allow", only: str | None = None
+        self,
+        url: str,
+        *,
+        access: str = "read",
+        decision: str = "allow",
+        only: str | None = None,
+        by: Mapping[str, str] | None = None,
     ) -> httpx.Response:
-        """Opens an authorization request and answers its page."""
+        """Opens an authorization request and answers its page: `access` on every connection, or on `only`, or as `by`
+        says, else nothing."""
         page = self.http.get(url)
         assert page.status_code == 200, page.text
-        names = [only] if only is not None else re.findall(r'name="(c\.[^"]+)"', page.text)
+        names = re.findall(r'name="c\.([^"]+)"', page.text)
+        given = by or dict.fromkeys(names if only is None else [only], access)
         fields = {"csrf": field(page.text, "csrf"), "request": field(page.text, "request"), "access": access}
-        chosen = dict.fromkeys(names, "on")
+        chosen = {f"c.{name}": given.get(name, "none") for name in {*names, *given}}
         return self.http.post(urlsplit(url).path, data={**fields, **chosen, "decision": decision}, headers=OURS)
 
 
@@ -120,9 +129,10 @@ class Editor:
         fields: dict[str, str | None] = {"grant_type": "refresh_token", "refresh_token": refresh_token}
         return self.token(**{**fields, **more})
 
-    def signed_in(self, person: Person, **more: str) -> dict[str, Any]:
-        """The tokens that a person lets it have."""
-        code = answer_of(person.consent(self.url(), **more))["code"]
+    def signed_in(self, person: Person, *, scope: str | None = None, **more: Any) -> dict[str, Any]:
+        """The tokens that a person lets it have. It asks for `scope`, or for what the person is about to allow."""
+        url = self.url(scope=scope or f"tools:{more.get('access', 'read')}")
+        code = answer_of(person.consent(url, **more))["code"]
         reply = self.redeem(code)
         assert reply.status_code == 200, reply.text
         tokens: dict[str, Any] = reply.json()
