@@ -22,8 +22,10 @@ from broker.endpoints.rest import keys as keys_routes
 from broker.endpoints.rest import links as links_routes
 from broker.endpoints.rest import policy as policy_routes
 from broker.endpoints.rest import sessions as sessions_routes
+from broker.endpoints.rest import sign_in as sign_in_routes
 from broker.endpoints.rest import tenants as tenants_routes
 from broker.endpoints.rest import tools as tools_routes
+from broker.endpoints.rest import upstream_clients as upstream_clients_routes
 from broker.services import Services
 
 ROUTERS = (
@@ -32,11 +34,13 @@ ROUTERS = (
     identities_routes.router,
     connections_routes.router,
     definitions_routes.router,
+    upstream_clients_routes.router,
     accounts_routes.router,
     grants_routes.router,
     keys_routes.router,
     sessions_routes.router,
     links_routes.router,
+    sign_in_routes.router,
     policy_routes.router,
     audit_routes.router,
     executions_routes.router,

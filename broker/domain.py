@@ -5,7 +5,7 @@ Everything here is a frozen value read from the database at one moment; nothing 
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
@@ -24,10 +24,19 @@ AccountStatus = Literal["pending", "active", "needs_reauth", "revoked"]
 @quick
 @dataclass(frozen=True, slots=True)
 class Restrictions:
-    """What narrows a bearer below its identity's grants. None: no narrowing."""
+    """What narrows a bearer below its identity's grants. None: no narrowing.
+
+    `access_by` is the access on each of `connections`, where they differ; `access` is then the highest of them.
+    """
 
     connections: tuple[str, ...] | None = None
     access: Access | None = None
+    access_by: Mapping[str, Access] | None = field(default=None, hash=False)
+
+    def access_at(self, connection_name: str) -> Access | None:
+        """The most that the bearer may do on a connection that it reaches; None: no narrowing. One that `access_by`
+        leaves out is none of `connections`: whoever asks of it nevertheless hears the least."""
+        return self.access if self.access_by is None else self.access_by.get(connection_name, "read")
 
 
 @quick
@@ -35,7 +44,8 @@ class Restrictions:
 class Bearer:
     """A key or session token as stored: only its SHA-256 is kept.
 
-    `tenant_id` is where the row lives; `root_id` the oldest ancestor, whose lock guards the whole family.
+    `tenant_id` is where the row lives; `root_id` the oldest ancestor, whose lock guards the whole family. `audience` is
+    the one resource that it is good at: a token of our authorization server has one, other bearers have none.
     """
 
     id: UUID
@@ -49,6 +59,7 @@ class Bearer:
     identity_id: UUID | None
     restrictions: Restrictions
     expires_at: datetime | None
+    audience: str | None = None
 
 
 @quick

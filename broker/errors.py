@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+Access = Literal["read", "write", "destructive"]
 Fix = Literal["model", "user", "admin", "wait", "operator"]
 
 
@@ -98,6 +99,9 @@ class Problem(Exception):
         self.execution_id = execution_id
         self.fix: Fix = fix or self.kind.fix
         self.extra = dict(extra or {})
+        self.reason: str | None = None
+        """Policy's reason code, where a decision refused it; `needs` is the access it asked for. Not on the wire."""
+        self.needs: Access | None = None
         self.recorded = False
         """Whether the audit already holds this refusal (set by whoever wrote it down)."""
         super().__init__(f"{code}: {detail}")

@@ -23,6 +23,7 @@ _MultiProcessCollector: Any = multiprocess.MultiProcessCollector
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 _MANY: Final = 200
 _OTHER: Final = "other"
+LAG_SECONDS: Final = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
 SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 100.0)
 
 
@@ -174,6 +175,7 @@ class Metrics:
         )
         self._auth = counted("keyreeve_auth_failures", "Requests without a usable bearer.", "code")
         self._swept = Counter("keyreeve_swept_calls", "Open calls the sweeper closed as unknown.", registry=r)
+        self._definitions = counted("keyreeve_definition_checks", "Looks at what MCP servers declare.", "outcome")
         self._jobs = counted("keyreeve_job_runs", "Runs of periodic jobs.", "job", "result")
         self._total = timed("keyreeve_call_seconds", "A call, from request to answer.")
         self._upstream = timed("keyreeve_upstream_seconds", "The upstream's share of a call.")
@@ -184,6 +186,9 @@ class Metrics:
         self._program_limits = counted("keyreeve_program_limits", "Programs stopped by a limit.", "limit")
         self._program_cpu = timed("keyreeve_program_cpu_seconds", "CPU time of a program.")
         self._program_wall = timed("keyreeve_program_seconds", "A program, from start to result.")
+        self._loop_lag = Histogram(
+            "keyreeve_event_loop_lag_seconds", "How late a timer of 20 ms fired.", buckets=LAG_SECONDS, registry=r
+        )
         self._in_flight = gauge("keyreeve_calls_in_flight", "Calls between admit and settle.")
         self._pool_size = gauge("keyreeve_db_pool_connections", "Connections of the hot path's pool.")
         self._pool_idle = gauge("keyreeve_db_pool_idle", "Idle connections of the hot path's pool.")
@@ -225,6 +230,10 @@ class Metrics:
         if limit is not None:
             self._program_limits.inc(limit)
 
+    def loop_late(self, seconds: float) -> None:
+        """A timer fired so much after its time."""
+        self._loop_lag.observe(seconds)
+
     def refused(self, code: str) -> None:
         """A request was refused with this problem code."""
         self._refusals.inc(code)
@@ -240,6 +249,10 @@ class Metrics:
     def swept(self, calls: int) -> None:
         """The sweeper closed so many calls."""
         self._swept.inc(calls)
+
+    def definitions_checked(self, outcome: str) -> None:
+        """A server's definitions were looked at again: `same`, `changed`, `held` (an admin must accept), `failed`."""
+        self._definitions.inc(outcome)
 
     def job(self, name: str, *, ok: bool) -> None:
         """A periodic job ran."""

@@ -9,6 +9,8 @@ from broker.accounts.definitions import DefinitionPins
 from broker.accounts.links import Links
 from broker.accounts.offers import Offers
 from broker.accounts.own import OwnAccounts
+from broker.accounts.upstream_oauth.renewals import Renewals
+from broker.accounts.upstream_oauth.sign_ins import UpstreamSignIns
 from broker.accounts.views import Views
 from broker.audit.executions import Executions
 from broker.audit.export import AuditExport
@@ -23,6 +25,7 @@ from broker.identity.keys import Keys
 from broker.identity.logins import Logins
 from broker.identity.oauth.server import AuthorizationServer
 from broker.identity.offboard import Offboarding
+from broker.identity.oidc.server import OidcSignIn
 from broker.identity.sessions import Sessions
 from broker.identity.signin import SignIn
 from broker.identity.tenants import Tenants
@@ -32,6 +35,7 @@ from broker.policy.grants import Grants
 from broker.settings import Settings
 from broker.tools.carried import Carried
 from broker.tools.codemode.keeping import Keeping
+from broker.tools.codemode.portal.run import Portal
 from broker.tools.execute import ToolRunner
 from broker.tools.explaining import Explaining
 from broker.tools.listing import Listing
@@ -48,6 +52,7 @@ class Services:
     metrics: Metrics
     authenticator: Authenticator
     tools: ToolRunner
+    portal: Portal
     listing: Listing
     carried: Carried
     watching: Watching
@@ -70,6 +75,8 @@ class Services:
     budgets: Budgets
     views: Views
     definitions: DefinitionPins
+    renewals: Renewals
+    upstream_sign_ins: UpstreamSignIns
     base_url: str
     logins: Logins
     sign_in: SignIn
@@ -77,3 +84,4 @@ class Services:
     offers: Offers
     own_accounts: OwnAccounts
     oauth: AuthorizationServer
+    oidc: OidcSignIn

@@ -185,7 +185,19 @@ class ExecutionDone:
     code_digest: str | None = None
 
 
-Event = Intent | Outcome | Refusal | Change | ExecutionDone
+@quick
+@dataclass(frozen=True, slots=True)
+class ExecutionLost:
+    """An execution whose process went before it wrote the end. `facts` is `rows.facts_of` of its beginning; what it did
+    is read from its calls. It ended `unknown`."""
+
+    tenant_id: UUID
+    facts: Mapping[str, Any]
+    calls: int
+    summary: Mapping[str, Any]
+
+
+Event = Intent | Outcome | Refusal | Change | ExecutionDone | ExecutionLost
 
 
 def on_behalf_of(caller: Caller) -> str | None:

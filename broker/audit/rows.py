@@ -16,6 +16,7 @@ from broker.audit.events import (
     Change,
     Event,
     ExecutionDone,
+    ExecutionLost,
     Intent,
     Outcome,
     Refusal,
@@ -118,6 +119,8 @@ def draft(event: Event, args_digest: str | None) -> Draft:
             return _change(event)
         case ExecutionDone():
             return _execution(event)
+        case ExecutionLost():
+            return _lost(event)
 
 
 def _who(caller: Caller) -> dict[str, Any]:
@@ -246,3 +249,25 @@ def _execution(event: ExecutionDone) -> Draft:
         *(event.outcome, _run(caller.run_id), body_text(body)),
     )
     return Draft("execution", caller.tenant_id, event.at, columns)
+
+
+_DRAFTED: Final = COLUMNS[COLUMNS.index("call_id") : _BODY + 1]
+
+
+def facts_of(event: ExecutionDone) -> dict[str, Any]:
+    """What the audit says of an execution whichever way it ends, as JSON can keep it: for `ExecutionLost`."""
+    drafted = draft(event, None)
+    columns = dict(zip(_DRAFTED, drafted.columns, strict=True))
+    kept = {name: str(value) if isinstance(value, UUID) else value for name, value in columns.items()}
+    return {"at": drafted.at.isoformat(), **kept}
+
+
+def _lost(event: ExecutionLost) -> Draft:
+    facts = event.facts
+    ids = ("execution_id", "bearer_id", "account_id")
+    columns = {name: facts.get(name) for name in _DRAFTED}
+    columns |= {name: UUID(facts[name]) for name in ids if facts.get(name) is not None}
+    body = orjson.loads(facts["body"]) | {"calls": event.calls, "summary": dict(event.summary)}
+    columns |= {"outcome": "unknown", "body": body_text(body)}
+    at = datetime.fromisoformat(facts["at"])
+    return Draft("execution", event.tenant_id, at, tuple(columns[name] for name in _DRAFTED))

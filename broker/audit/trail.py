@@ -8,7 +8,7 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from broker.audit.events import Change, Event, ExecutionDone, Intent, Outcome, Refusal, RefusalFacts
+from broker.audit.events import Change, Event, ExecutionDone, ExecutionLost, Intent, Outcome, Refusal, RefusalFacts
 from broker.audit.floods import Flood, FloodGate
 from broker.audit.rows import COLUMNS, EventRow, arguments, canonical, draft, stored_canonical
 from broker.clock import Clock
@@ -50,6 +50,11 @@ class AuditTrail:
         self._metrics = metrics
         self._counter = 0
         self._floods: FloodGate[Refusal] = FloodGate()
+
+    @property
+    def boot(self) -> UUID:
+        """This life of the process."""
+        return self._boot
 
     # rows
 
@@ -168,7 +173,7 @@ def _tenant_of(event: Event) -> UUID:
     match event:
         case Intent() | Outcome():
             return event.facts.tenant_id
-        case Change():
+        case Change() | ExecutionLost():
             return event.tenant_id
         case Refusal() | ExecutionDone():
             return event.caller.tenant_id

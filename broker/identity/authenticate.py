@@ -21,12 +21,11 @@ from broker.domain import (
     Grant,
     Identity,
     Resolved,
-    Restrictions,
 )
 from broker.errors import Problem
 from broker.identity.identities import unknown_identity
+from broker.identity.restrictions import capped, of_row
 from broker.identity.tokens import MalformedToken, ParsedToken, parse
-from connectors.base import EFFECT_RANK
 
 _RESOLVE = "select * from broker.resolve{v}($1, $2, $3, $4, $5)"
 
@@ -245,9 +244,7 @@ def _array(value: str | bytes | None) -> list[Any]:
 
 
 def _bearer(row: Any, home: UUID, asked: Access | None) -> Bearer:
-    connections, access = row["restrict_connections"], row["restrict_access"]
-    if asked is not None and (access is None or EFFECT_RANK[asked] < EFFECT_RANK[access]):
-        access = asked
+    stored = of_row(row["restrict_connections"], row["restrict_access"], row["restrict_access_by"])
     return Bearer(
         id=row["bearer_id"],
         tenant_id=home,
@@ -258,8 +255,9 @@ def _bearer(row: Any, home: UUID, asked: Access | None) -> Bearer:
         identifiers=None if row["identifiers"] is None else tuple(row["identifiers"]),
         tenants=None if row["tenants"] is None else tuple(row["tenants"]),
         identity_id=row["bearer_identity"],
-        restrictions=Restrictions(None if connections is None else tuple(connections), access),
+        restrictions=capped(stored, asked),
         expires_at=row["bearer_expires"],
+        audience=row["audience"],
     )
 
 

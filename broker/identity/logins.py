@@ -6,6 +6,7 @@ done with it is decided, admitted and audited as that session's. Every request a
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -104,21 +105,20 @@ class Logins:
         *,
         how: str,
         maker: Caller | None = None,
+        facts: Mapping[str, Any] | None = None,
     ) -> NewLogin:
         """As `begin`, in a transaction of the tenant's that holds the identity (`taking.hold_identity`), and the bearer
-        of `maker`, whose authority the login then depends on."""
+        of `maker`, whose authority the login then depends on. `facts` are what else the audit keeps of how it came to
+        be."""
         if _HOW.fullmatch(how) is None:
             raise ValueError("how a person signed in is a word of a-z and _")
-        owner = (
+        owner: Any = (
             await conn.execute(
                 text("select identifier, status from broker.identities where tenant_id = :tenant and id = :id"),
                 {"tenant": tenant_id, "id": identity_id},
             )
         ).one_or_none()
-        if owner is None:
-            raise Problem("not_found", "there is no such identity any more")
-        if owner.status != "active":
-            raise Problem("identity_disabled", f"identity {owner.identifier!r} is disabled")
+        _check_owner(owner)
         made_by = None if maker is None else maker.actor[:300]
         minted = await mint_bearer(
             conn,
@@ -139,7 +139,7 @@ class Logins:
             None,
             "identity.signed_in",
             identifier=owner.identifier,
-            details={"how": how, "made_by": made_by, "session_id": str(minted.id)},
+            details={"how": how, "made_by": made_by, "session_id": str(minted.id)} | dict(facts or {}),
             tenant_id=tenant_id,
             actor=f"session:{owner.identifier}",
         )
@@ -209,6 +209,13 @@ def return_path(given: str | None) -> str | None:
     if not given.startswith("/") or given.startswith("//") or "\\" in given or " " in given:
         return None
     return given
+
+
+def _check_owner(owner: Any) -> None:
+    if owner is None:
+        raise Problem("not_found", "there is no such identity any more")
+    if owner.status != "active":
+        raise Problem("identity_disabled", f"identity {owner.identifier!r} is disabled")
 
 
 def _stands(row: Any, now: datetime) -> None:

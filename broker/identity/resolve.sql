@@ -5,7 +5,8 @@ create function broker.resolve{v}(
 ) returns table (
     status text, tenant_id uuid, tenant_name text, tenant_status text, policy_version bigint, impersonation boolean,
     bearer_id uuid, bearer_kind text, root_id uuid, bearer_name text, role text, identifiers text[], tenants text[],
-    bearer_identity uuid, restrict_connections text[], restrict_access text, bearer_expires timestamptz, audience text,
+    bearer_identity uuid, restrict_connections text[], restrict_access text, restrict_access_by jsonb,
+    bearer_expires timestamptz, audience text,
     identity_id uuid, identifier text, groups text[], identity_status text,
     connections json, accounts json, grants json
 ) language plpgsql set search_path = pg_catalog, pg_temp as $$
@@ -46,7 +47,8 @@ begin
     policy_version := t.policy_version; impersonation := t.impersonation;
     bearer_id := b.id; bearer_kind := b.kind; root_id := b.root_id; bearer_name := b.name; role := b.role;
     identifiers := b.identifiers; tenants := b.tenants; bearer_identity := b.identity_id;
-    restrict_connections := b.connections; restrict_access := b.access; bearer_expires := b.expires_at; audience := b.audience;
+    restrict_connections := b.connections; restrict_access := b.access; restrict_access_by := b.access_by;
+    bearer_expires := b.expires_at; audience := b.audience;
     if b.identity_id is not null then
         select * into i from broker.identities x where x.tenant_id = t.id and x.id = b.identity_id;
     elsif p_identifier is not null then

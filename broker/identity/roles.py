@@ -27,6 +27,8 @@ _ALL: Final[frozenset[Party]] = frozenset(PARTIES)
 CAPABILITIES: Final[Mapping[str, frozenset[Party]]] = {
     # tenants, platform settings, unofficial origins
     "tenants.create": _PLATFORM,
+    "tenants.read": _PLATFORM,
+    "tenants.write": _PLATFORM,
     "origins.unofficial": _PLATFORM,
     # identities, connections, grants, keys, revocation
     "identities.read": _ADMINS,
@@ -63,6 +65,9 @@ CAPABILITIES: Final[Mapping[str, frozenset[Party]]] = {
     # the editors and other programs that people may sign in with
     "clients.read": _ADMINS,
     "clients.write": _ADMINS,
+    # the tenant's OIDC provider, and who of it is which identity
+    "sign_in.read": _ADMINS,
+    "sign_in.write": _ADMINS,
     # audit, budgets, executions
     "audit.read": _READERS,
     "audit.read_own": _AGENTS,
@@ -79,6 +84,8 @@ CAPABILITIES: Final[Mapping[str, frozenset[Party]]] = {
 
 CALLS: Final[tuple[tuple[str, str, str], ...]] = (
     ("POST", "/v1/tenants", "tenants.create"),
+    ("GET", "/v1/tenants/{tenant}", "tenants.read"),
+    ("PATCH", "/v1/tenants/{tenant}", "tenants.write"),
     ("POST", "/v1/identities", "identities.write"),
     ("GET", "/v1/identities", "identities.read"),
     ("GET", "/v1/identities/{identifier}", "identities.read"),
@@ -100,6 +107,12 @@ CALLS: Final[tuple[tuple[str, str, str], ...]] = (
     ("POST", "/v1/connected_accounts/{id}:verify", "accounts.verify"),
     ("POST", "/v1/connect_links", "links.connect"),
     ("POST", "/v1/sign_in_links", "links.sign_in"),
+    ("PUT", "/v1/sign_in_provider", "sign_in.write"),
+    ("GET", "/v1/sign_in_provider", "sign_in.read"),
+    ("DELETE", "/v1/sign_in_provider", "sign_in.write"),
+    ("GET", "/v1/sign_ins", "sign_in.read"),
+    ("PUT", "/v1/identities/{identifier}/sign_in", "sign_in.write"),
+    ("DELETE", "/v1/identities/{identifier}/sign_in", "sign_in.write"),
     ("POST", "/v1/oauth_clients", "clients.write"),
     ("GET", "/v1/oauth_clients", "clients.read"),
     ("DELETE", "/v1/oauth_clients/{client_id}", "clients.write"),

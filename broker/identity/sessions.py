@@ -17,6 +17,7 @@ from broker.identity import names
 from broker.identity.authenticate import may_act_for
 from broker.identity.identities import existing
 from broker.identity.minting import mint_bearer
+from broker.identity.restrictions import as_columns, capped, within
 from broker.identity.roles import allows, reach
 from broker.identity.tables import bearers, identities
 from broker.identity.taking import Revocation, hold_identity, hold_minter
@@ -97,12 +98,12 @@ class Sessions:
                 caller,
                 caller.now,
                 identity_id=owner.id,
-                **_narrowed(narrowed),
+                **as_columns(narrowed),
                 audience=audience,
                 client=None if caller.client is None else caller.client[:300],
                 expires_at=expires_at,
             )
-            details = {"session_id": str(minted.id), **_narrowed(narrowed), "expires_at": expires_at.isoformat()}
+            details = {"session_id": str(minted.id), **as_columns(narrowed), "expires_at": expires_at.isoformat()}
             await self._trail.change(conn, caller, "session.created", identifier=identifier, details=details)
         return {
             "id": str(minted.id),
@@ -110,7 +111,7 @@ class Sessions:
             "expires_at": minted.expires_at,
             "mcp_url": self._mcp_url(caller.tenant_name),
             "identifier": identifier,
-            **_narrowed(narrowed),
+            **as_columns(narrowed),
         }
 
     async def list(
@@ -170,8 +171,8 @@ class Sessions:
 
 
 def narrower(parent: Restrictions, connections: Sequence[str] | None, access: Access | None) -> Restrictions:
-    """The child's restrictions: what was asked for within the parent's, and the parent's where nothing was.
-    Pure.
+    """The child's restrictions: what was asked for within the parent's, and the parent's where nothing was. Where the
+    parent's access differs by connection, the child's does, up to what was asked. Pure.
 
     Raises Problem `forbidden` when more is asked for than the parent has, `invalid_input` for an unusable
     list.
@@ -184,10 +185,10 @@ def narrower(parent: Restrictions, connections: Sequence[str] | None, access: Ac
         if parent.connections is not None and not set(connections) <= set(parent.connections):
             beyond = sorted(set(connections) - set(parent.connections))
             raise Problem("forbidden", f"a child session cannot reach further than its parent: {', '.join(beyond)}")
-    if access is not None and parent.access is not None and EFFECT_RANK[access] > EFFECT_RANK[parent.access]:
-        raise Problem("forbidden", f"a child session cannot have more access than its parent's {parent.access}")
-    asked = parent.connections if connections is None else tuple(dict.fromkeys(connections))
-    return Restrictions(asked, parent.access if access is None else access)
+    kept = parent if connections is None else within(parent, tuple(dict.fromkeys(connections)))
+    if access is not None and kept.access is not None and EFFECT_RANK[access] > EFFECT_RANK[kept.access]:
+        raise Problem("forbidden", f"a child session cannot have more access than its parent's {kept.access}")
+    return capped(kept, access)
 
 
 def expiry(caller: Caller, ttl_seconds: int | None) -> datetime:
@@ -256,6 +257,7 @@ def _shown(row: Any) -> dict[str, Any]:
         "identifier": row.identifier,
         "connections": row.connections,
         "access": row.access,
+        "access_by": row.access_by,
         "audience": row.audience,
         "client": row.client,
         "minted_by": None if row.parent_id is None else str(row.parent_id),
@@ -263,9 +265,3 @@ def _shown(row: Any) -> dict[str, Any]:
         "expires_at": row.expires_at,
         "revoked_at": row.revoked_at,
     }
-
-
-def _narrowed(restrictions: Restrictions) -> dict[str, Any]:
-    """A bearer's restrictions as its row and its answer hold them."""
-    connections = restrictions.connections
-    return {"connections": None if connections is None else list(connections), "access": restrictions.access}

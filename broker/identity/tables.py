@@ -18,6 +18,7 @@ tenants = Table(
     Column("settings", JSONB, nullable=False),
     Column("version", Integer, nullable=False),
     Column("created_at", _Time, nullable=False),
+    Column("sandbox", JSONB, nullable=False),
 )
 
 identities = Table(
@@ -52,6 +53,7 @@ bearers = Table(
     Column("identity_id", Uuid),
     Column("connections", ARRAY(Text)),
     Column("access", Text),
+    Column("access_by", JSONB(none_as_null=True)),
     Column("client", Text),
     Column("audience", Text),
     Column("created_at", _Time, nullable=False),

@@ -1,10 +1,12 @@
-"""Tenants: made with their own keys and a first admin, and the first of all at the first start."""
+"""Tenants: made with their own keys and a first admin, and the first of all at the first start; and what a platform
+admin sets of one (`sandbox.py`)."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from typing import Any, Final
+from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -15,21 +17,36 @@ from broker.errors import Problem
 from broker.identity import names
 from broker.identity.minting import Minted, mint_bearer
 from broker.identity.roles import require
+from broker.identity.sandbox import Ceilings, read_rule
 from broker.identity.tables import tenants
 from broker.identity.taking import hold_minter, scope
-from broker.ids import new_id
+from broker.ids import new_id, parse_id
+from broker.settings import Limits
 from vault.keyring import Keyring
 
 DEFAULT_TENANT: Final = "default"
+
+PolicyChanged = Callable[[AsyncConnection, UUID], Awaitable[int]]
+"""`gate.revoke.policy_changed`: takes the tenant's lock exclusively, till the end of the transaction."""
 
 
 class Tenants:
     """The installation's tenants."""
 
-    def __init__(self, *, db: Database, keyring: Keyring, trail: AuditTrail) -> None:
+    def __init__(
+        self,
+        *,
+        db: Database,
+        keyring: Keyring,
+        trail: AuditTrail,
+        policy_changed: PolicyChanged | None = None,
+        ceilings: Ceilings | None = None,
+    ) -> None:
         self._db = db
         self._keyring = keyring
         self._trail = trail
+        self._policy_changed = policy_changed
+        self._ceilings = ceilings or Ceilings.of(Limits(), isolate=False)
 
     async def create(self, caller: Caller, *, name: str) -> dict[str, Any]:
         """A new tenant with its encryption keys and an admin's operator key, shown this once.
@@ -47,14 +64,56 @@ class Tenants:
             details = {"tenant": name, "tenant_id": str(row.id), "key_id": str(minted.id)}
             await self._trail.change(conn, caller, "tenant.created", details=details)
         return {
-            "tenant": {
-                "id": str(row.id),
-                "name": row.name,
-                "status": row.status,
-                "created_at": row.created_at,
-            },
+            "tenant": _basics(row),
             "admin_key": minted.token.text,
             "admin_key_id": str(minted.id),
+        }
+
+    async def get(self, caller: Caller, tenant: str) -> dict[str, Any]:
+        """A tenant by name or id, with what its programs are held to. Raises Problem `forbidden`, `not_found`."""
+        require(caller, "tenants.read")
+        async with self._db.platform() as conn:
+            return self._shown(await _existing(conn, tenant))
+
+    async def change(
+        self, caller: Caller, tenant: str, sandbox: Mapping[str, Any] | None, version: int | None
+    ) -> dict[str, Any]:
+        """Sets members of what a tenant's programs are held to, below the installation's limits; those not named stay.
+        A member of None, or `sandbox` None for all of them, is the installation's again. In force within a
+        second, in every process. Recorded in that tenant. Raises Problem `forbidden`, `not_found`, `invalid_input`,
+        `version_conflict`."""
+        require(caller, "tenants.write")
+        async with self._db.platform() as conn:
+            row = await _existing(conn, tenant)
+            await scope(conn, row.id)
+            if self._policy_changed is not None:
+                await self._policy_changed(conn, row.id)
+            row = await _existing(conn, tenant)  # again, behind the lock
+            if version is not None and version != row.version:
+                raise Problem(
+                    "version_conflict", f"tenant {row.name} is at version {row.version}, not {version}: read it again"
+                )
+            before = read_rule(row.sandbox)
+            changes = dict.fromkeys(before.wire()) if sandbox is None else sandbox
+            rule = self._ceilings.changed(before, changes)
+            statement = (
+                update(tenants)
+                .where(tenants.c.id == row.id)
+                .values(sandbox=rule.wire(), version=row.version + 1)
+                .returning(tenants)
+            )
+            row = (await conn.execute(statement)).one()
+            details = {"tenant": row.name, "sandbox": rule.wire(), "before": before.wire()}
+            await self._trail.change(conn, caller, "tenant.changed", details=details, tenant_id=row.id)
+        return self._shown(row)
+
+    def _shown(self, row: Any) -> dict[str, Any]:
+        rule = read_rule(row.sandbox)
+        return {
+            **_basics(row),
+            "version": row.version,
+            "sandbox": rule.wire(),
+            "sandbox_limits": self._ceilings.shown(rule),
         }
 
     async def bootstrap(self, now: datetime, keep: Callable[[str], None]) -> bool:
@@ -92,6 +151,7 @@ class Tenants:
                 settings={},
                 version=1,
                 created_at=now,
+                sandbox={},
             )
             .on_conflict_do_nothing()
             .returning(tenants)
@@ -112,3 +172,18 @@ class Tenants:
             expires_at=None if caller is None else caller.bearer.expires_at,
         )
         return row, minted
+
+
+def _basics(row: Any) -> dict[str, Any]:
+    return {"id": str(row.id), "name": row.name, "status": row.status, "created_at": row.created_at}
+
+
+async def _existing(conn: AsyncConnection, tenant: str) -> Any:
+    """The tenant with this name, or else this id. Raises Problem `not_found`."""
+    wanted = parse_id(tenant)
+    same = tenants.c.name == tenant if wanted is None else (tenants.c.name == tenant) | (tenants.c.id == wanted)
+    rows = (await conn.execute(select(tenants).where(same))).all()
+    row = next((one for one in rows if one.name == tenant), rows[0] if rows else None)
+    if row is None:
+        raise Problem("not_found", f"there is no tenant {tenant[:63]!r}")
+    return row

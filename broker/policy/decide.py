@@ -94,11 +94,13 @@ def _restrictions(request: AccessRequest) -> Decision | None:
             "no grant changes that; use a session that includes the connection",
         )
     effect = request.operation.effect
-    if narrowed.access is not None and EFFECT_RANK[narrowed.access] < EFFECT_RANK[effect]:
+    access = narrowed.access_at(request.connection.name)
+    if access is not None and EFFECT_RANK[access] < EFFECT_RANK[effect]:
         return _refuse(
             Reason.RESTRICTED_ACCESS,
             "forbidden",
-            f"{request.operation.ref} is {effect} and this {kind} token is restricted to {narrowed.access}",
+            f"{request.operation.ref} is {effect} and this {kind} token is restricted to {access}"
+            + ("" if narrowed.access_by is None else f" on {request.connection.name}"),
             f"no grant changes that; use a session with access {effect}",
         )
     return None

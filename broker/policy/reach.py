@@ -31,7 +31,7 @@ def reach_of_tool(
     now: datetime,
 ) -> Reach | None:
     """How far the caller gets with the tool, or None where no grant covers it at all."""
-    narrowed = resolved.caller.bearer.restrictions.access
+    narrowed = resolved.caller.bearer.restrictions.access_at(connection.name)
     if narrowed is not None and operation is not None and EFFECT_RANK[narrowed] < EFFECT_RANK[operation.effect]:
         return None
     grants = [g for g in resolved.grants if _applies(g, connection, account, tool_name, operation, now)]

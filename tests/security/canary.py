@@ -122,7 +122,7 @@ def _root_key_hits(stand: Stand, places: Mapping[str, bytes | Path]) -> list[str
 def _content(path: Path) -> bytes:
     try:
         return path.read_bytes()
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # a process may end while it is looked at
         return b""
 
 

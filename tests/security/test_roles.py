@@ -11,6 +11,7 @@ import pytest
 
 from bench.harness import Stand
 from bench.kit import Api, Engineer, TenantKit
+from tests.security.oidc_calls import SIGN_IN
 
 PARTIES = ("platform_admin", "admin", "auditor", "agent", "session")
 ALL = set(PARTIES)
@@ -44,6 +45,11 @@ Ask = Callable[[World], tuple[str, Any]]
 # good an answer as 200, for only an authorised caller gets it.
 TABLE: dict[tuple[str, str], tuple[set[str], Ask]] = {
     ("POST", "/v1/tenants"): ({"platform_admin"}, lambda w: ("/v1/tenants", {"name": w.fresh()})),
+    ("GET", "/v1/tenants/{tenant}"): ({"platform_admin"}, lambda w: (f"/v1/tenants/{w.kit.name}", None)),
+    ("PATCH", "/v1/tenants/{tenant}"): (
+        {"platform_admin"},
+        lambda w: (f"/v1/tenants/{w.kit.name}", {"sandbox": {"host_calls": 150}}),
+    ),
     ("POST", "/v1/identities"): (ADMINS, lambda w: ("/v1/identities", {"identifier": w.fresh()})),
     ("GET", "/v1/identities"): (ADMINS, lambda w: ("/v1/identities", None)),
     ("GET", "/v1/identities/{identifier}"): (ADMINS, lambda w: (f"/v1/identities/{w.engineer.identifier}", None)),
@@ -68,6 +74,14 @@ TABLE: dict[tuple[str, str], tuple[set[str], Ask]] = {
     ("GET", "/v1/connections/{name}/definitions"): (
         ADMINS,
         lambda w: (f"/v1/connections/{w.fresh()}/definitions", None),
+    ),
+    ("PUT", "/v1/connections/{name}/oauth_client"): (
+        ADMINS,
+        lambda w: (f"/v1/connections/{w.fresh()}/oauth_client", {"issuer": "https://a.example", "client_id": "x"}),
+    ),
+    ("DELETE", "/v1/connections/{name}/oauth_client"): (
+        ADMINS,
+        lambda w: (f"/v1/connections/{w.fresh()}/oauth_client", None),
     ),
     ("PATCH", "/v1/connections/{name}"): (ADMINS, lambda w: (f"/v1/connections/{w.fresh()}", {"config": {}})),
     ("DELETE", "/v1/connections/{name}"): (ADMINS, lambda w: (f"/v1/connections/{w.fresh()}", None)),
@@ -128,15 +142,7 @@ TABLE: dict[tuple[str, str], tuple[set[str], Ask]] = {
         ),
     ),
     ("POST", "/v1/sign_in_links"): (ADMINS, lambda w: ("/v1/sign_in_links", {"identifier": w.fresh()})),
-    ("POST", "/v1/oauth_clients"): (
-        ADMINS,
-        lambda w: (
-            "/v1/oauth_clients",
-            {"client_id": w.fresh(), "name": "An editor", "redirect_uris": ["http://127.0.0.1/callback"]},
-        ),
-    ),
-    ("GET", "/v1/oauth_clients"): (ADMINS, lambda w: ("/v1/oauth_clients", None)),
-    ("DELETE", "/v1/oauth_clients/{client_id}"): (ADMINS, lambda w: (f"/v1/oauth_clients/{w.fresh()}", None)),
+    **{call: (ADMINS, ask) for call, ask in SIGN_IN.items()},
     ("GET", "/v1/tools/scoped"): (
         USERS,
         lambda w: (f"/v1/tools/scoped?identifier={w.engineer.identifier}", None),

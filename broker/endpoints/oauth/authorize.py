@@ -19,24 +19,26 @@ from broker.endpoints.pages.route import login_of
 from broker.endpoints.pages.route import router as pages
 from broker.endpoints.pages.signin import remember_return
 from broker.endpoints.pages.view import render
+from broker.endpoints.pages.ways import way_to
 from broker.endpoints.rest.deps import services_of
-from broker.errors import Problem, invalid
+from broker.errors import Problem
 from broker.identity.logins import Login
 from broker.identity.names import TENANT_NAME
 from broker.identity.oauth import redirects
 from broker.identity.oauth.asking import Asking, Astray, fields_of, read_asking
+from broker.identity.oauth.choices import accesses, read_choice
 from broker.identity.oauth.metadata import is_document
 from broker.identity.oauth.resources import issuer_of
 
 router = pages()
 TenantName = Annotated[str, Path(max_length=63)]
 MOST_FIELDS: Final = 80
-_ACCESS: Final[dict[str, Access]] = {"read": "read", "write": "write", "destructive": "destructive"}
 
 
 @dataclass(frozen=True, slots=True)
 class Consent:
-    """What the page shows. `connections` are those the person has a grant on and may choose of."""
+    """What the page shows. `connections` are those the person has a grant on and may choose of, `accesses` what it may
+    do there at most."""
 
     asking: Asking
     action: str
@@ -44,6 +46,7 @@ class Consent:
     where: redirects.Shown
     known_by: str
     connections: tuple[str, ...]
+    accesses: tuple[Access, ...]
 
 
 @router.get("/t/{tenant}/oauth/authorize")
@@ -53,7 +56,8 @@ async def authorize(request: Request, tenant: TenantName) -> Response:
     query = request.url.query
     if login is None:
         fields_of(query)
-        response = render(request, "signin.html", status=401, wanted="use your tools from an editor")
+        way = await way_to(request, tenant)
+        response = render(request, "signin.html", status=401, wanted="use your tools from an editor", way=way)
         remember_return(request, response, f"{request.url.path}?{query}")
         return response
     try:
@@ -67,6 +71,7 @@ async def authorize(request: Request, tenant: TenantName) -> Response:
         where=redirects.shown(asking.redirect_uri),
         known_by=_known_by(asking),
         connections=await _choosable(request, login, asking),
+        accesses=accesses(asking.access),
     )
     response = render(request, "consent.html", login=login, consent=consent)
     return harden(response, forms=f"'self' {consent.where.source}")
@@ -85,21 +90,9 @@ async def agree(request: Request, tenant: TenantName) -> Response:
         return _astray(request, tenant, astray)
     if fields.get("decision") != "allow":
         return _answer(request, tenant, asking, {"error": "access_denied"})
-    access = _ACCESS.get(fields.get("access", ""))
-    if access is None:
-        raise invalid("access", "choose what the program may do")
-    offered = await _choosable(request, login, asking)
-    chosen = [name for name in offered if f"c.{name}" in fields]
-    if offered and not chosen:
-        raise invalid("connections", "choose at least one connection", hint="go back and choose, or say no")
+    choice = read_choice(asking, await _choosable(request, login, asking), fields)
     services = services_of(request)
-    if asking.resource.connection is not None:
-        connections: list[str] | None = [asking.resource.connection]
-    else:
-        connections = None if len(chosen) == len(offered) else chosen
-    code = await services.oauth.codes.issue(
-        login, asking, access=access, connections=connections, now=services.clock.now()
-    )
+    code = await services.oauth.codes.issue(login, asking, choice, now=services.clock.now())
     return _answer(request, tenant, asking, {"code": code})
 
 

@@ -7,7 +7,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
 from broker.endpoints.rest.deps import CallerDep, ServicesDep
-from broker.endpoints.rest.paging import Line
+from broker.endpoints.rest.paging import Line, PageDep, PageOf
 from broker.endpoints.rest.problems import documented
 
 router = APIRouter(tags=["oauth"])
@@ -46,13 +46,6 @@ class ClientOut(BaseModel):
     last_used_at: datetime | None
 
 
-class Clients(BaseModel):
-    """All of them."""
-
-    items: list[ClientOut]
-    next_page_token: str | None = None
-
-
 class DeletedClient(BaseModel):
     """What ended with it."""
 
@@ -74,10 +67,10 @@ async def create(body: NewClient, caller: CallerDep, services: ServicesDep) -> A
     )
 
 
-@router.get("/v1/oauth_clients", response_model=Clients, responses=documented())
-async def list_(caller: CallerDep, services: ServicesDep) -> Any:
+@router.get("/v1/oauth_clients", response_model=PageOf[ClientOut], responses=documented("invalid_input"))
+async def list_(page: PageDep, caller: CallerDep, services: ServicesDep) -> Any:
     """Every client, also those that registered themselves, oldest first."""
-    return {"items": await services.oauth.clients.list(caller), "next_page_token": None}
+    return (await services.oauth.clients.list(caller, page)).wire()
 
 
 @router.delete("/v1/oauth_clients/{client_id:path}", response_model=DeletedClient, responses=documented("not_found"))

@@ -26,12 +26,39 @@ class DefinitionOut(BaseModel):
     held: bool
 
 
+class PromptOut(BaseModel):
+    """One prompt. `found` and `held` as a tool's."""
+
+    name: str
+    title: str
+    description: str
+    arguments: list[dict[str, Any]]
+    digest: str
+    found: list[str]
+    held: bool
+
+
+class TemplateOut(BaseModel):
+    """One resource template: `uri` is its RFC 6570 text. `found` and `held` as a tool's."""
+
+    uri: str
+    name: str
+    title: str
+    description: str
+    media_type: str | None
+    digest: str
+    found: list[str]
+    held: bool
+
+
 class PendingOut(BaseModel):
-    """What waits: the digest to accept, what would change, and the tools as they would be."""
+    """What waits: the digest to accept, what would change, and tools, prompts and templates as they would be."""
 
     digest: str
     report: dict[str, Any]
     tools: list[DefinitionOut]
+    prompts: list[PromptOut]
+    resource_templates: list[TemplateOut]
 
 
 class DefinitionsOut(BaseModel):
@@ -42,6 +69,8 @@ class DefinitionsOut(BaseModel):
     version: str
     fetched_at: datetime
     tools: list[DefinitionOut]
+    prompts: list[PromptOut]
+    resource_templates: list[TemplateOut]
     dropped: list[str]
     pending: PendingOut | None
 

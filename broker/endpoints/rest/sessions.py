@@ -15,6 +15,9 @@ router = APIRouter(tags=["sessions"])
 
 SessionId = Annotated[str, Path(min_length=1, max_length=36)]
 Access = Literal["read", "write", "destructive"]
+_ACCESS_BY: Any = Field(
+    None, description="By connection, where it differs: `access` is then the highest. Null: `access` holds for all."
+)
 
 
 class NewSession(BaseModel):
@@ -44,6 +47,7 @@ class MadeSession(BaseModel):
     identifier: str
     connections: list[str] | None
     access: str | None
+    access_by: dict[str, str] | None = _ACCESS_BY
 
 
 class SessionOut(BaseModel):
@@ -53,6 +57,7 @@ class SessionOut(BaseModel):
     identifier: str
     connections: list[str] | None
     access: str | None
+    access_by: dict[str, str] | None = _ACCESS_BY
     audience: str | None = Field(None, description="The one MCP endpoint it is good at; null: everywhere.")
     client: str | None
     minted_by: str | None

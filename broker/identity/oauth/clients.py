@@ -19,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from broker.audit.trail import AuditTrail
 from broker.db.database import Database
+from broker.db.paging import Page, PageRequest, page_token
 from broker.domain import Caller
 from broker.errors import Problem, invalid
 from broker.identity import names
@@ -44,8 +45,13 @@ _DYNAMIC: Final = "dyn-"
 _COLUMNS: Final = "client_id, source, name, uri, redirect_uris, made_by, created_at, expires_at, last_used_at"
 _FIND: Final = text(f"select {_COLUMNS} from broker.oauth_clients where tenant_id = :tenant and client_id = :id")  # noqa: S608
 _LIST: Final = text(
-    f"select {_COLUMNS} from broker.oauth_clients where tenant_id = :tenant order by created_at, client_id limit :most"  # noqa: S608
+    f"""
+    select {_COLUMNS}, md5(client_id)::uuid as id from broker.oauth_clients
+     where tenant_id = :tenant
+       and (cast(:at as timestamptz) is null or (created_at, md5(client_id)::uuid) > (:at, cast(:after as uuid)))
+     order by created_at, id limit :most"""  # noqa: S608
 )
+"""Pages go by time and an id, which texts of any length are not: their digest stands for them."""
 _INSERT: Final = text(
     """
     insert into broker.oauth_clients
@@ -215,12 +221,16 @@ class Clients:
             raise Problem("already_exists", f"there is a client {client_id!r} already") from None
         return _shown(row)
 
-    async def list(self, caller: Caller) -> list[dict[str, Any]]:
-        """The clients, oldest first, at most 2,000: there are never many more."""
+    async def list(self, caller: Caller, page: PageRequest) -> Page[dict[str, Any]]:
+        """The clients, oldest first. Raises Problem `forbidden`."""
         require(caller, "clients.read")
+        at, after = page.after or (None, None)
+        values = {"tenant": caller.tenant_id, "at": at, "after": after, "most": page.size + 1}
         async with self._db.tenant(caller.tenant_id) as conn:
-            rows = await conn.execute(_LIST, {"tenant": caller.tenant_id, "most": 2000})
-            return [_shown(row) for row in rows]
+            rows: Any = (await conn.execute(_LIST, values)).all()
+        shown = rows[: page.size]
+        token = page_token(shown[-1].created_at, shown[-1].id) if len(rows) > page.size else None
+        return Page([_shown(row) for row in shown], token)
 
     async def delete(self, caller: Caller, client_id: str) -> dict[str, Any]:
         """Deletes a client and ends every sign-in with it. Raises Problem `forbidden`, `not_found`."""

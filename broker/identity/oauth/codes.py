@@ -1,6 +1,5 @@
 """Authorization codes: what a person agreed to, for the minute until the client fetches its tokens."""
 
-from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
@@ -9,14 +8,15 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from broker.db.database import Database
-from broker.domain import Access
 from broker.errors import Problem
 from broker.identity import tickets
 from broker.identity.logins import Login
 from broker.identity.oauth import clients, pkce
 from broker.identity.oauth.asking import Asking
+from broker.identity.oauth.choices import Choice
 from broker.identity.oauth.errors import OAuthRefusal
 from broker.identity.oauth.sign_ins import SignIns, Tokens, parent_of
+from broker.identity.restrictions import as_text
 from broker.identity.taking import hold_identity
 
 LASTS: Final = timedelta(seconds=60)
@@ -27,9 +27,9 @@ _INSERT: Final = text(
     """
     insert into broker.oauth_codes
         (tenant_id, token_hash, login_bearer_id, client_id, client_name, redirect_uri, challenge, resource,
-         connections, access, created_at, expires_at)
-    values (:tenant, :hash, :login, :client, :name, :redirect, :challenge, :resource, :connections, :access, :now,
-            :expires)"""
+         connections, access, access_by, created_at, expires_at)
+    values (:tenant, :hash, :login, :client, :name, :redirect, :challenge, :resource, :connections, :access,
+            cast(:access_by as jsonb), :now, :expires)"""
 )
 _FORGET: Final = text("delete from broker.oauth_codes where tenant_id = :tenant and expires_at < :before")
 _HELD: Final = text("select * from broker.oauth_codes where tenant_id = :tenant and token_hash = :hash for update")
@@ -40,7 +40,8 @@ _USED: Final = text(
 )
 _LOGIN: Final = text(
     """
-    select b.identity_id, b.parent_id, b.parent_tenant_id, b.revoked_at is null and b.expires_at > :now as stands,
+    select b.id as bearer_id, b.root_id, b.expires_at, b.identity_id, b.parent_id, b.parent_tenant_id,
+           b.revoked_at is null and b.expires_at > :now as stands,
            i.id, i.identifier, i.status, t.status as tenant_status
       from broker.bearers b
       join broker.identities i on i.tenant_id = b.tenant_id and i.id = b.identity_id
@@ -56,9 +57,7 @@ class Codes:
         self._db = db
         self._sign_ins = sign_ins
 
-    async def issue(
-        self, login: Login, asking: Asking, *, access: Access, connections: Sequence[str] | None, now: datetime
-    ) -> str:
+    async def issue(self, login: Login, asking: Asking, choice: Choice, *, now: datetime) -> str:
         """A code for what the person who is signed in has just agreed to."""
         spelled, ticket = tickets.mint("code", login.tenant_id)
         values = {
@@ -70,8 +69,9 @@ class Codes:
             "redirect": asking.redirect_uri,
             "challenge": asking.challenge,
             "resource": asking.resource.path,
-            "connections": None if connections is None else list(connections),
-            "access": access,
+            "connections": None if choice.connections is None else list(choice.connections),
+            "access": choice.access,
+            "access_by": as_text(choice.access_by),
             "now": now,
             "expires": now + LASTS,
         }

@@ -15,13 +15,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from broker.audit.trail import AuditTrail
 from broker.db.database import Database
-from broker.domain import Bearer, Caller, Restrictions
+from broker.domain import Access, Bearer, Caller, Restrictions
 from broker.errors import Problem
 from broker.identity.logins import Login
 from broker.identity.minting import mint_bearer
 from broker.identity.oauth import refresh
 from broker.identity.oauth.errors import OAuthRefusal
 from broker.identity.oauth.scopes import scope_of
+from broker.identity.restrictions import as_columns, of_row, read_access_by
 from broker.identity.taking import Revocation, hold_identity, hold_minter, scope
 from broker.identity.tokens import MalformedToken, parse
 from broker.ids import parse_id
@@ -38,8 +39,8 @@ _INSERT: Final = text(
 )
 _FIND: Final = """
     select s.bearer_id, s.client_id, s.client_name, s.resource, s.turn, s.turned_at, s.again, s.created_at,
-           b.root_id, b.identity_id, b.connections, b.access, b.expires_at, b.revoked_at, i.identifier, i.status,
-           t.status as tenant_status
+           b.root_id, b.identity_id, b.connections, b.access, b.access_by, b.expires_at, b.revoked_at,
+           i.identifier, i.status, t.status as tenant_status
       from broker.oauth_sign_ins s
       join broker.bearers b on b.tenant_id = s.tenant_id and b.id = s.bearer_id
       join broker.identities i on i.tenant_id = b.tenant_id and i.id = b.identity_id
@@ -92,7 +93,7 @@ class SignIns:
         self, conn: AsyncConnection, tenant_id: UUID, parent: Caller | None, code: Any, identity: Any, now: datetime
     ) -> tuple[UUID, Tokens]:
         """Begins a sign-in from a code's row, in a transaction that holds `identity` and `parent`."""
-        values = {"connections": code.connections, "access": code.access, "audience": code.resource}
+        values = as_columns(of_row(code.connections, code.access, code.access_by)) | {"audience": code.resource}
         sign_in = await mint_bearer(
             conn,
             tenant_id,
@@ -222,6 +223,7 @@ class SignIns:
             identity_id=row.identity_id,
             connections=row.connections,
             access=row.access,
+            access_by=_by(row),
             audience=row.resource,
             client=f"access token of {row.client_name}"[:300],
             expires_at=now + timedelta(seconds=ACCESS_SECONDS),
@@ -243,9 +245,12 @@ _PARENT: Final = text("select id, kind, root_id, expires_at from broker.bearers 
 
 
 async def parent_of(conn: AsyncConnection, tenant_id: UUID, login: Any, now: datetime) -> Caller | None:
-    """Whose key let the person in, held until the transaction ends; None where they signed in themselves. `login` is
-    the login's bearer. Raises Problem `unauthenticated` where that key stands no longer."""
+    """Whose key let the person in, held until the transaction ends; None where they signed in themselves: then the
+    login is held, so that whoever ends it finds what was let in with it. `login` is the login's bearer. Raises Problem
+    `unauthenticated` where what is held stands no longer."""
     if login.parent_id is None:
+        bearer = _bearer(login.bearer_id, tenant_id, "session", login.root_id, login.expires_at)
+        await hold_minter(conn, _caller(tenant_id, bearer, now))
         return None
     await scope(conn, login.parent_tenant_id)
     row: Any = (await conn.execute(_PARENT, {"tenant": login.parent_tenant_id, "id": login.parent_id})).one_or_none()
@@ -283,6 +288,11 @@ def _caller(tenant_id: UUID, bearer: Bearer, now: datetime) -> Caller:
     )
 
 
+def _by(row: Any) -> dict[str, Access] | None:
+    by = read_access_by(row.access_by)
+    return None if by is None else dict(by)
+
+
 def _shown(row: Any) -> dict[str, Any]:
     return {
         "id": str(row.bearer_id),
@@ -291,6 +301,7 @@ def _shown(row: Any) -> dict[str, Any]:
         "resource": row.resource,
         "connections": row.connections,
         "access": row.access,
+        "access_by": _by(row),
         "created_at": row.created_at,
         "last_used_at": row.turned_at,
         "expires_at": row.expires_at,

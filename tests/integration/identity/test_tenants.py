@@ -4,7 +4,9 @@ import pytest
 from sqlalchemy import text
 
 from broker.errors import Problem
+from broker.identity.sandbox import NO_RULE, SandboxRule, SandboxRules
 from broker.identity.tokens import parse
+from broker.ids import new_id
 from tests.integration.identity.world import ALL, World
 
 
@@ -94,3 +96,43 @@ async def test_the_first_start_makes_one_platform_admin_once(world: World) -> No
     assert len(kept) <= 1
     if kept:
         assert (await world.caller(kept[0])).bearer.role == "platform_admin"
+
+
+async def test_programs_of_a_tenant_are_held_to_less(world: World) -> None:
+    platform = await world.platform()
+    shown = await world.tenants.get(platform, world.tenant)
+    assert (shown["sandbox"], shown["version"]) == ({}, 1)
+    rules = SandboxRules(world.db)
+    before = await world.caller()
+    assert await rules.of(before) == NO_RULE
+    changed = await world.tenants.change(platform, world.tenant, {"cpu_ms": 250, "isolate": True}, 1)
+    assert changed["sandbox"] == {"isolate": True, "cpu_ms": 250}
+    assert (changed["sandbox_limits"]["cpu_ms"], changed["version"]) == (250, 2)
+    # The very next look-up of anybody sees it: the policy version says so.
+    after = await world.caller()
+    assert after.policy_version > before.policy_version
+    assert await rules.of(after) == SandboxRule(isolate=True, cpu_ms=250)
+    found = (await world.changes(after))[-1]
+    assert found["operation"] == "tenant.changed"
+    assert found["body"]["summary"]["sandbox"] == {"cpu_ms": 250, "isolate": True}
+    by_id = await world.tenants.change(platform, str(after.tenant_id), None, None)
+    assert by_id["sandbox"] == {}
+    assert await rules.of(await world.caller()) == NO_RULE
+
+
+async def test_who_may_not_or_too_much_is_refused(world: World) -> None:
+    platform, admin = await world.platform(), await world.caller()
+    with pytest.raises(Problem) as caught:
+        await world.tenants.change(admin, world.tenant, {"cpu_ms": 250}, None)
+    assert caught.value.code == "forbidden"
+    for tenant, changes, version, code in (
+        ("no-such-tenant", {"cpu_ms": 250}, None, "not_found"),
+        (str(new_id()), {}, None, "not_found"),
+        (world.tenant, {"cpu_ms": 250}, 7, "version_conflict"),
+        (world.tenant, {"cpu_ms": 60_000}, None, "invalid_input"),
+        (world.tenant, {"host_calls": 201}, None, "invalid_input"),
+    ):
+        with pytest.raises(Problem) as caught:
+            await world.tenants.change(platform, tenant, changes, version)
+        assert caught.value.code == code
+    assert (await world.tenants.get(platform, world.tenant))["sandbox"] == {}

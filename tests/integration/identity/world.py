@@ -181,7 +181,7 @@ async def make_world(db: Database) -> World:
         sealed_storage=sealed_storage,
         trail=trail,
         authenticator=Authenticator(db),
-        tenants=Tenants(db=db, keyring=keyring, trail=trail),
+        tenants=Tenants(db=db, keyring=keyring, trail=trail, policy_changed=revoke.policy_changed),
         identities=Identities(db=db, trail=trail, revocation=revoke),
         keys=Keys(db=db, trail=trail, revocation=revoke),
         sessions=Sessions(db=db, trail=trail, revocation=revoke, mcp_url=lambda t: f"https://k.test/t/{t}/mcp"),

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from broker.db.database import Database
+from broker.db.paging import PageRequest, read_page
 from broker.errors import Problem
 from broker.gate import revoke
 from broker.identity.oauth import clients as module
@@ -60,8 +61,13 @@ async def test_documents_and_registrations(db: Database, tmp_path: Path, monkeyp
         monkeypatch.setattr(module, "DOCUMENTS", 3)
         for n in range(6):
             await clients.find(tenant, f"https://editor.example/{n}", now + timedelta(hours=31 + n))
-        kept = [c["client_id"] for c in await clients.list(admin)]
+        kept = [c["client_id"] for c in (await clients.list(admin, PageRequest(1000))).items]
         assert kept == [f"https://editor.example/{n}" for n in (3, 4, 5)]
+        first = await clients.list(admin, PageRequest(2))
+        assert first.next_page_token is not None
+        rest = await clients.list(admin, read_page(2, first.next_page_token))
+        assert [c["client_id"] for c in (*first.items, *rest.items)] == kept
+        assert rest.next_page_token is None
 
         monkeypatch.setattr(module, "PER_DAY", 4)
         made = [await clients.register(tenant, ABOUT, f"192.0.2.{n}", now) for n in range(4)]
@@ -71,7 +77,7 @@ async def test_documents_and_registrations(db: Database, tmp_path: Path, monkeyp
             await module.used(conn, tenant, made[0]["client_id"], now)
         later = now + timedelta(hours=25)
         await clients.register(tenant, ABOUT, "192.0.2.9", later)
-        known = {c["client_id"] for c in await clients.list(admin)}
+        known = {c["client_id"] for c in (await clients.list(admin, PageRequest(1000))).items}
         assert made[0]["client_id"] in known
         assert made[1]["client_id"] not in known
         with pytest.raises(Problem, match="no client"):

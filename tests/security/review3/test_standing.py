@@ -41,7 +41,7 @@ def test_an_earlier_result_goes_with_the_grant_it_was_made_under(
     assert engineer.api.ok("POST", EXECUTE, _body(ZONES, idempotency_key="one"))["replayed"]
 
     tenant.admin.ok("DELETE", f"/v1/grants/{grant}")
-    assert engineer.api.ok("POST", EXECUTE, again)["error"]["code"] == "not_found"
+    assert engineer.api.ok("POST", EXECUTE, again)["error"]["code"] == "not_granted"
     reply = engineer.api.send("POST", EXECUTE, json=_body(ZONES, idempotency_key="one"))
     assert (reply.status_code, reply.json()["code"]) == (403, "not_granted")
     # What is made now stands under the grant that is left.

@@ -13,7 +13,9 @@ from broker.cli.program import program
 
 _COMMANDS = """
 up migrate demo connect tools call allow why tail doctor connectors budgets
-tenants.create tenants.list
+tenants.create tenants.list tenants.show tenants.limit
+sign-in-provider.set sign-in-provider.show sign-in-provider.delete
+sign-in-provider.link sign-in-provider.unlink sign-in-provider.list
 identities.create identities.list identities.show identities.update identities.offboard
 connections.create connections.list connections.show connections.update connections.delete
 connections.refresh connections.accept

@@ -13,6 +13,8 @@ ANY, OWN, NO = "any", "own", None
 #                                                            platform  admin  auditor agent session
 EXPECTED: dict[tuple[str, str], tuple[str | None, ...]] = {
     ("POST", "/v1/tenants"): (ANY, NO, NO, NO, NO),
+    ("GET", "/v1/tenants/{tenant}"): (ANY, NO, NO, NO, NO),
+    ("PATCH", "/v1/tenants/{tenant}"): (ANY, NO, NO, NO, NO),
     ("POST", "/v1/identities"): (ANY, ANY, NO, NO, NO),
     ("GET", "/v1/identities"): (ANY, ANY, NO, NO, NO),
     ("GET", "/v1/identities/{identifier}"): (ANY, ANY, NO, NO, NO),
