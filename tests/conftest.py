@@ -32,8 +32,18 @@ from broker.db.migrate import migrate
 from broker.ids import new_id
 
 _TESTS = Path(__file__).resolve().parent
+_ONCE_MORE = (_TESTS / "e2e", _TESTS / "security" / "sandbox")
+"""Where tests stand on other programs and on the clock of a machine that may have too much to do: one that fails is
+tried once more, and the run's summary names it (`RERUN`). Nothing else gets a second chance."""
 _last_uses: dict[str, list[Any]] = {}
 """By a test's id: the fixtures of ours, shared by the whole run, that no later test uses."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks those that are tried once more."""
+    for item in items:
+        if any(item.path.is_relative_to(folder) for folder in _ONCE_MORE):
+            item.add_marker(pytest.mark.flaky(reruns=1, reruns_delay=2))
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
