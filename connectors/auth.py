@@ -3,7 +3,8 @@
 
 What is sealed, by credential kind: `api_token`, `account_token` and `bearer` the token's ASCII bytes; `global_key` the
 JSON object {"email", "key"}; `header` {"name", "value"}; `oauth` {"access_token", "refresh_token", …}
-(`mcp_upstream/oauth/tokens.py`), of which the access token alone goes with a call; `none` the word itself.
+(`mcp_upstream/oauth/tokens.py`), of which the access token alone goes with a call; `none` the word itself, and bytes by
+which one account is told from another.
 Every value is checked again here, at the last moment, so that a secret can
 never add a header.
 """
@@ -33,9 +34,6 @@ class Authorisation:
 
     headers: tuple[tuple[str, str], ...] = field(repr=False)
     needles: tuple[bytes, ...] = field(repr=False)
-
-
-NOTHING: Final = Authorisation((), ())
 
 
 def bearer_headers(secret: Secret) -> Authorisation:
@@ -137,7 +135,7 @@ def headers_for(kind: str, secret: Secret) -> Authorisation:
     if kind == "header":
         return named_header(secret)
     if kind == "none":
-        return NOTHING
+        return Authorisation((), (reveal(secret),))
     if kind == "oauth":
         return oauth_headers(secret)
     if kind in ("api_token", "account_token", "bearer"):

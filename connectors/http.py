@@ -311,7 +311,10 @@ async def _read(response: aiohttp.ClientResponse, most: int) -> bytes:
 
 
 async def _watch(response: aiohttp.ClientResponse, most: int, watch: Watch) -> None:
-    """Feeds `watch` until it has enough or the body ends. The connection is kept only where the body has ended."""
+    """Feeds `watch` until it has enough or the body ends. The connection is kept only where the body has ended.
+
+    Once there is enough, nothing that the upstream still does takes it back: what was answered was done.
+    """
     size = 0
     enough = False
     try:
@@ -323,7 +326,7 @@ async def _watch(response: aiohttp.ClientResponse, most: int, watch: Watch) -> N
                 enough = True
                 break
         if enough:
-            with contextlib.suppress(TimeoutError):
+            with contextlib.suppress(TimeoutError, aiohttp.ClientError, OSError):
                 async with asyncio.timeout(LINGER_SECONDS):
                     await response.content.readany()
     finally:

@@ -2,9 +2,12 @@
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from datetime import datetime
 from time import monotonic
 from typing import Any, Final, NamedTuple
+from uuid import UUID
+from weakref import WeakValueDictionary
 
 import asyncpg
 import structlog
@@ -26,7 +29,8 @@ GROUP_SECONDS: Final = 5.0
 """How long a group may take: it waits for rows that others hold for one statement, and for the disk."""
 
 PATIENT: Final = 3
-"""Admissions of a process that may wait for a lock at once. Each holds a connection meanwhile; most are the others'."""
+"""Admissions of a process that may wait for a lock at once, no two of one tenant. Each holds a connection meanwhile;
+most are the others'."""
 PATIENT_SECONDS: Final = 5.0
 """How long one waits to be among them."""
 
@@ -63,19 +67,24 @@ class AdmitStatement:
         self._db = db
         self._clock = clock
         self._patient = asyncio.Semaphore(PATIENT)
+        self._lines: WeakValueDictionary[UUID, asyncio.Lock] = WeakValueDictionary()
 
     async def alone(self, asked: Admission) -> Admitted | Refused | None:
         return await self._one(asked, wait=False)
 
     async def patiently(self, asked: Admission) -> Admitted | Refused:
-        try:
-            await asyncio.wait_for(self._patient.acquire(), PATIENT_SECONDS)
-        except TimeoutError:
-            raise AdmitBusy("others wait already") from None
-        try:
+        tenant_id = asked.claim.tenant_id
+        line = self._lines.get(tenant_id)
+        if line is None:
+            line = self._lines[tenant_id] = asyncio.Lock()
+        async with AsyncExitStack() as turn:
+            try:
+                async with asyncio.timeout(PATIENT_SECONDS):
+                    await turn.enter_async_context(line)
+                    await turn.enter_async_context(self._patient)
+            except TimeoutError:
+                raise AdmitBusy("others wait already") from None
             found = await self._one(asked, wait=True)
-        finally:
-            self._patient.release()
         if found is None:
             raise AdmitBusy("busy")
         return found

@@ -42,14 +42,16 @@ def within(restrictions: Restrictions, names: Sequence[str]) -> Restrictions:
     return Restrictions(tuple(names), highest(kept.values()) or restrictions.access, MappingProxyType(kept))
 
 
-def of_row(connections: Sequence[str] | None, access: Access | None, access_by: str | None) -> Restrictions:
-    """From a row of `broker.bearers`, whose `access_by` comes as JSON text."""
+def of_row(
+    connections: Sequence[str] | None, access: Access | None, access_by: str | Mapping[str, Access] | None
+) -> Restrictions:
+    """From a row of `broker.bearers` or `broker.oauth_codes`."""
     return Restrictions(None if connections is None else tuple(connections), access, read_access_by(access_by))
 
 
-def read_access_by(stored: str | None) -> Mapping[str, Access] | None:
-    """The column as read, JSON text."""
-    return None if stored is None else MappingProxyType(orjson.loads(stored))
+def read_access_by(stored: str | Mapping[str, Access] | None) -> Mapping[str, Access] | None:
+    """The column as read: JSON text by the pool of plain statements, a mapping by SQLAlchemy's."""
+    return None if stored is None else MappingProxyType(orjson.loads(stored) if isinstance(stored, str) else stored)
 
 
 def as_text(access_by: Mapping[str, Access] | None) -> str | None:

@@ -96,6 +96,8 @@ CALLS: Final[tuple[tuple[str, str, str], ...]] = (
     ("GET", "/v1/connections", "connections.read"),
     ("GET", "/v1/connections/{name}", "connections.read"),
     ("GET", "/v1/connections/{name}/definitions", "connections.read"),
+    ("PUT", "/v1/connections/{name}/oauth_client", "connections.write"),
+    ("DELETE", "/v1/connections/{name}/oauth_client", "connections.write"),
     ("PATCH", "/v1/connections/{name}", "connections.write"),
     ("DELETE", "/v1/connections/{name}", "connections.write"),
     ("POST", "/v1/connections/{name}:refresh", "connections.write"),

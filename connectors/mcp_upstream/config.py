@@ -1,6 +1,7 @@
 """What an MCP connection can be configured with, and the credentials it takes. Pure."""
 
 import re
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -183,7 +184,7 @@ def check_credential(credential: Mapping[str, Any]) -> tuple[str, bytes, tuple[s
         if name not in known[kind]:
             raise _refuse(str(name)[:100], f"unknown field of kind {kind}")
     if kind == "none":
-        return "none", b"none", ()
+        return "none", b"none " + secrets.token_hex(16).encode(), ()  # its own: see `sessions`
     if kind == "bearer":
         token = credential.get("token")
         if not isinstance(token, str) or len(token) > MAX_HEADER_VALUE or _TOKEN.fullmatch(token) is None:

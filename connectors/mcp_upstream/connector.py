@@ -233,7 +233,7 @@ class McpConnector:
             id_ = next(self._ids)
             raw = await post(prepared.headers, wire.with_id(body, id_))
         else:
-            key = key_of(prepared.origin, prepared.path, prepared.query, authorisation.headers)
+            key = key_of(prepared.origin, prepared.path, prepared.query, authorisation.headers, authorisation.needles)
             raw, id_ = await self._sessions.send(post, key, body)
         if len(raw.body) > LARGE_ANSWER:
             return await asyncio.to_thread(read_answer, prepared, raw, id_, authorisation.needles)

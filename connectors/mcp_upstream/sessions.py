@@ -1,7 +1,8 @@
 """Handshake and sessions of servers before 2026-07-28, kept per server and credential in this process.
 
 A session belongs to the credential that opened it: its key is a digest over both, so no engineer's request ever carries
-another's session. Losing one costs a handshake.
+another's session. An account that sends no credential has sealed bytes of its own for that. Losing a session costs a
+handshake.
 """
 
 import asyncio
@@ -97,9 +98,12 @@ async def _take_back(post: Post, session: _Session, id_: int) -> None:
             await post(_headers(session), message)
 
 
-def key_of(origin: str, path: str, query: str, headers: Sequence[tuple[str, str]]) -> bytes:
-    """The key of a server and credential."""
-    return hashlib.sha256(orjson.dumps([origin, path, query, [list(h) for h in headers]])).digest()
+def key_of(
+    origin: str, path: str, query: str, headers: Sequence[tuple[str, str]], sealed: Sequence[bytes] = ()
+) -> bytes:
+    """The key of a server and credential: what of it is sent, and what is not."""
+    own = [part.hex() for part in sealed]
+    return hashlib.sha256(orjson.dumps([origin, path, query, [list(h) for h in headers], own])).digest()
 
 
 def _headers(session: _Session) -> tuple[tuple[str, str], ...]:

@@ -16,6 +16,7 @@ from sqlalchemy import text
 
 from broker.accounts.upstream_oauth.clients import UpstreamClients
 from broker.accounts.views import Views
+from broker.audit.floods import FloodGate
 from broker.audit.trail import AuditTrail
 from broker.clock import Clock
 from broker.db.database import Database
@@ -35,6 +36,8 @@ from vault.store import Vault
 LASTS: Final = timedelta(minutes=10)
 LIVE: Final = 20
 """Sign-ins of one identity that may be under way at the same time."""
+TRIES: Final = 20
+"""Sign-ins that one identity may begin within `LASTS`, in one process: each asks others up to eight times."""
 PURPOSE: Final = "upstream_sign_in"
 CALLBACK: Final = "/upstream/callback"
 DOCUMENT: Final = "/upstream/client.json"
@@ -116,6 +119,7 @@ class UpstreamSignIns:
         self._views = views
         self._http = http
         self.clients = clients
+        self._tries: FloodGate[None] = FloodGate(limit=TRIES, window=LASTS)
 
     async def begin(self, caller: Caller, connection: Connection, link_id: UUID | None) -> Leaving:
         """Finds out how the connection's server signs people in, and prepares it for the caller's identity.
@@ -130,6 +134,8 @@ class UpstreamSignIns:
         if view.config.get("auth") == "token":
             raise Problem("forbidden", f"connection {connection.name} takes credentials, no sign-ins")
         url = str(view.config["url"])
+        if not self._tries.admit((caller.tenant_id, identity.id), None, self._clock.now())[0]:
+            raise Problem("rate_limited", f"{TRIES} sign-ins were begun in the last minutes", retry_after=600)
         try:
             sign_in = await self._discover(url)
             client = await self.clients.client(caller.tenant_id, connection.id, sign_in)

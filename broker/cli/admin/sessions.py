@@ -12,7 +12,9 @@ COLUMNS: Columns = {
     "id": "id",
     "identifier": "identifier",
     "connections": lambda s: "all" if s["connections"] is None else s["connections"],
-    "access": lambda s: s["access"] or "as granted",
+    "access": lambda s: (
+        [f"{name}: {at}" for name, at in s["access_by"].items()] if s.get("access_by") else s["access"] or "as granted"
+    ),
     "client": "client",
     "until": "expires_at",
     "revoked": "revoked_at",

@@ -76,7 +76,7 @@ def show(cli: Cli) -> None:
 
 
 def delete(cli: Cli, yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False) -> None:
-    """Take the provider away; logins begun with it end."""
+    """Take the provider away; logins begun with it, and editors let in by them, end."""
     cli.confirm("Delete the sign-in provider and sign everybody out who came by it?", yes=yes)
     cli.out.record(cli.api.ask("DELETE", PATH))
 
@@ -93,7 +93,7 @@ def link(
 
 
 def unlink(cli: Cli, identifier: Identifier) -> None:
-    """Take an identity's link away; logins begun with it end."""
+    """Take an identity's link away; logins begun with it, and editors let in by them, end."""
     cli.out.record(cli.api.ask("DELETE", f"/v1/identities/{seg(identifier)}/sign_in"))
 
 

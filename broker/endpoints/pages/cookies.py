@@ -36,7 +36,8 @@ RETURN: Final = Cookie("krv_return", "/")
 CONNECT_LINK: Final = Cookie("krv_connect", "/connect/link")
 SIGN_IN_LINK: Final = Cookie("krv_sign_in", "/signin/link")
 OIDC: Final = Cookie("krv_oidc", "/")
-UPSTREAM: Final = Cookie("krv_upstream", "/upstream")
+UPSTREAM: Final = Cookie("krv_upstream", "/")
+"""For `/`, as those of `/` alone no neighbouring host can set: the GET that brings it connects an account."""
 
 
 def read(request: Request, cookie: Cookie) -> str | None:

@@ -69,7 +69,7 @@ class ProviderOut(BaseModel):
 
 
 class SignedOut(BaseModel):
-    """When, and how many people's logins ended with it."""
+    """When, and how many logins and editors' sign-ins ended with it."""
 
     deleted_at: datetime
     signed_out: int
@@ -126,7 +126,7 @@ async def get_provider(caller: CallerDep, services: ServicesDep) -> Any:
 
 @router.delete("/v1/sign_in_provider", response_model=SignedOut, responses=documented("not_found"))
 async def delete_provider(caller: CallerDep, services: ServicesDep) -> Any:
-    """Takes the provider away and ends the logins begun with it. Who is linked stays so."""
+    """Takes the provider away; logins begun with it, and editors let in by them, end. Who is linked stays so."""
     return await services.oidc.providers.delete(caller)
 
 
@@ -157,5 +157,5 @@ async def link(identifier: Identifier, body: Subject, caller: CallerDep, service
     responses=documented("unknown_identity", "not_found"),
 )
 async def unlink(identifier: Identifier, caller: CallerDep, services: ServicesDep) -> Any:
-    """Takes an identity's link away and ends the logins begun with it."""
+    """Takes an identity's link away; logins begun with it, and editors let in by them, end."""
     return await services.oidc.people.unlink(caller, identifier)

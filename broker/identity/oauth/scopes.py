@@ -1,4 +1,5 @@
-"""The scopes of a sign-in. There are three, each holding the ones before it; a bearer's `access` is the same thing.
+"""The scopes of a sign-in. There are three, each holding the ones before it; a bearer's `access` is the same thing
+(where it differs by connection, the highest).
 
 Which connections a sign-in reaches is chosen on the consent page and by the resource, not by scopes: a client cannot
 know their names beforehand. Pure.

@@ -73,6 +73,10 @@ def read_metadata(given: Any, issuer: str, policy: EgressPolicy) -> Metadata:
         # Discovery § 4.3: exactly, so that no other provider's description is taken for this one's.
         raise BadProvider("its description names another issuer than the address it was asked at, letter by letter")
     found = {name: _address(given, name, policy) for name in ("authorization_endpoint", "token_endpoint", "jwks_uri")}
+    if "userinfo_endpoint" in given:
+        found["userinfo_endpoint"] = _address(given, "userinfo_endpoint", policy)
+    for name in found.keys() - {"authorization_endpoint"}:  # that one is the browser's to fetch
+        _check_asked(found[name], issuer, policy)
     _supports(given, "response_types_supported", {"code"}, "the authorization code flow", absent=False)
     _supports(given, "code_challenge_methods_supported", {"S256"}, "PKCE with S256", absent=True)
     _supports(given, "id_token_signing_alg_values_supported", ALGORITHMS, "ID tokens signed by public key", absent=True)
@@ -80,7 +84,7 @@ def read_metadata(given: Any, issuer: str, policy: EgressPolicy) -> Metadata:
         issuer=issuer,
         authorization_endpoint=found["authorization_endpoint"],
         token_endpoint=found["token_endpoint"],
-        userinfo_endpoint=_address(given, "userinfo_endpoint", policy) if "userinfo_endpoint" in given else None,
+        userinfo_endpoint=found.get("userinfo_endpoint"),
         jwks_uri=found["jwks_uri"],
         authentication=_authentication(given),
         names_itself=given.get("authorization_response_iss_parameter_supported") is True,
@@ -93,6 +97,14 @@ def _address(given: dict[str, Any], name: str, policy: EgressPolicy) -> str:
         raise BadProvider(f"its description lacks {name}")
     check_endpoint(value, policy)
     return value
+
+
+def _check_asked(url: str, issuer: str, policy: EgressPolicy) -> None:
+    """Returns if an issuer may have us ask at `url`. What the operator opened is open to the issuer that is there, and
+    not to whatever a tenant's issuer elsewhere points us at. Raises EgressRefused."""
+    origin = check_origin(origin_of(url), policy=policy)
+    if policy.allows(origin.host, origin.port) and origin_of(url) != origin_of(issuer):
+        raise EgressRefused("origin", "an endpoint inside this network must be at the issuer's own origin")
 
 
 def _texts(given: dict[str, Any], name: str) -> list[str] | None:

@@ -118,8 +118,8 @@ class People:
         return {"identifier": identifier, "issuer": named, "subject": subject}
 
     async def unlink(self, caller: Caller, identifier: str) -> dict[str, Any]:
-        """Takes the link away and ends the logins begun with it. Raises Problem `forbidden`, `unknown_identity`,
-        `not_found`."""
+        """Takes the link away; logins begun with it, and editors let in by them, end. Raises Problem `forbidden`,
+        `unknown_identity`, `not_found`."""
         require(caller, "sign_in.write")
         async with self._db.tenant(caller.tenant_id) as conn:
             owner = await existing(conn, caller, identifier)

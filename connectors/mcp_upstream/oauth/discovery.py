@@ -100,7 +100,7 @@ async def _resource(http: HttpSender, server_url: str, challenge: Challenge | No
         resource, servers = found.get("resource"), found.get("authorization_servers")
         if not isinstance(resource, str) or not covers(resource, server_url):
             raise NoSignIn("the server's sign-in metadata is about another resource")
-        if not isinstance(servers, list) or not servers or not _is_url(servers[0]):
+        if not isinstance(servers, list) or not servers or not _may_be_asked(servers[0], server_url):
             raise NoSignIn("the server's sign-in metadata names no authorization server")
         return resource, scope_of(" ".join(_words(found.get("scopes_supported")))), servers[0]
     raise NoSignIn("the server publishes no sign-in metadata (RFC 9728)")
@@ -126,7 +126,7 @@ def resource_documents(server_url: str, told: str | None) -> list[str]:
     parts = urlsplit(server_url)
     origin, path = f"{parts.scheme}://{parts.netloc}", parts.path.rstrip("/")
     well_known = f"{origin}/.well-known/oauth-protected-resource"
-    urls = [told] if told is not None and _is_url(told) else []
+    urls = [told] if told is not None and _may_be_asked(told, server_url) else []
     return list(dict.fromkeys([*urls, *([well_known + path] if path else []), well_known]))
 
 
@@ -162,11 +162,16 @@ def _endpoint(found: Mapping[str, Any], name: str, issuer: str) -> str:
 def _optional(found: Mapping[str, Any], name: str, issuer: str) -> str | None:
     """An endpoint: https, or the plain http of an issuer that we were allowed to ask in plain http."""
     value = found.get(name)
+    return value if isinstance(value, str) and _may_be_asked(value, issuer) else None
+
+
+def _may_be_asked(value: object, by: str) -> bool:
+    """Whether `by` may point us at an address: https, or the plain http of a host that we were allowed to ask in plain
+    http. Plain http is inside a network, where nobody outside may have us ask."""
     if not isinstance(value, str) or not _is_url(value):
-        return None
-    there, here = urlsplit(value), urlsplit(issuer)
-    plain = there.scheme == "http" and (here.scheme, here.hostname) != ("http", there.hostname)
-    return None if plain else value
+        return False
+    there, here = urlsplit(value), urlsplit(by)
+    return there.scheme == "https" or (here.scheme, here.hostname) == ("http", there.hostname)
 
 
 def _is_url(value: object) -> bool:

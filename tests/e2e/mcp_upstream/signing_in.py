@@ -213,7 +213,7 @@ async def server(request: Request) -> Response:
     issuer, name, url = here(request)
     bearer = request.headers.get("authorization", "").removeprefix("Bearer ")
     family = issuer.access.get(bearer)
-    if family is None or not family.alive:
+    if family is None or not family.alive or issuer.how.get("refuses_all"):
         where = issuer.how.get("challenge", f"{url}/.well-known/oauth-protected-resource/oauth/{name}/mcp")
         told = f'Bearer realm="x", scope="mcp:use", resource_metadata="{where}"'
         return Response(status_code=401, headers={"WWW-Authenticate": told})

@@ -12,8 +12,10 @@ import pytest
 
 from bench.harness import Installed
 from bench.kit import TenantKit
+from broker.accounts.upstream_oauth.sign_ins import TRIES
 from tests.e2e.mcp_upstream.conftest import McpServers
 from tests.e2e.mcp_upstream.site import Site
+from tests.e2e.oauth.person import OURS, field
 from tests.security.canary import dump, find
 
 
@@ -109,6 +111,21 @@ def test_answers_that_are_not_taken(site: Site) -> None:
     assert browser.get(site.answer(site.leave(browser))).status_code == 200, "the link is not used up by them"
 
 
+def test_nobody_has_others_asked_without_end(site: Site) -> None:
+    """Each try asks the server and its issuer several times, on nobody's budget: so there are only so many."""
+    site.connection()
+    site.behaves(metadata={"code_challenge_methods_supported": ["plain"]})
+    person = site.person(site.identifier)
+    page = person.http.get(f"/connect/{site.kit.name}/up").text
+    action, form = f"/connect/{site.kit.name}/up/sign_in", {"csrf": field(page, "csrf")}
+    found = [person.http.post(action, data=form, headers=OURS).status_code for _ in range(90)]
+    workers = found.count(422) / TRIES
+    assert set(found) == {422, 429}, "tried, then told to wait"
+    assert 1 <= workers <= 4, "20 for each process"
+    other = site.by_link(site.kit.identity())
+    assert site.leave(other).status_code == 422, "which is nobody else's matter"
+
+
 METADATA = "http://169.254.169.254/latest/meta-data"
 
 
@@ -118,7 +135,8 @@ LIES: list[tuple[dict[str, Any], str]] = [
     ({"metadata": {"code_challenge_methods_supported": None}}, "PKCE"),
     ({"resource": "https://api.example.com/mcp"}, "another resource"),
     ({"metadata_redirect": METADATA}, "publishes no sign-in metadata"),
-    ({"server": METADATA}, "no metadata that could be fetched"),
+    ({"server": METADATA}, "names no authorization server"),
+    ({"server": METADATA.replace("http:", "https:")}, "no metadata that could be fetched"),
     ({"server": "file:///etc/passwd"}, "names no authorization server"),
     ({"metadata_megabytes": True}, "no metadata that could be fetched"),
     ({"metadata": {"token_endpoint": "javascript:alert(1)"}}, "token_endpoint"),
@@ -174,6 +192,25 @@ def test_a_connection_that_moved_gets_no_tokens(site: Site, servers: McpServers)
     assert servers.journal("elsewhere", "server/discover") == []
 
 
+def test_whoever_is_gone_meanwhile_connects_nothing(site: Site) -> None:
+    """Offboarded, or the connection deleted, between leaving and coming back: no code is redeemed."""
+    site.connection()
+    person = site.person(site.identifier)
+    by_login = site.answer(site.leave(person.http, f"/connect/{site.kit.name}/up"))
+    linked = site.by_link()
+    by_link = site.answer(site.leave(linked))
+    told = {"reason": "left", "drain_seconds": 0}
+    site.kit.admin.ok("POST", f"/v1/identities/{site.identifier}:offboard", told)
+    assert person.http.get(by_login).status_code == 401
+    assert linked.get(by_link).status_code in (401, 403, 404)
+    other = site.kit.identity()
+    browser = site.by_link(other)
+    back = site.answer(site.leave(browser))
+    site.kit.admin.ok("DELETE", "/v1/connections/up")
+    assert browser.get(back).status_code in (403, 404)
+    assert site.asked() == [], "no code went anywhere"
+
+
 def test_tokens_are_renewed_before_they_end_and_when_refused(site: Site) -> None:
     site.behaves(expires_in=20)
     site.connection()
@@ -214,6 +251,18 @@ def test_calls_at_the_same_time_renew_once(site: Site) -> None:
     assert [f.get("is_error") for f in found] == [False] * 8, found
     assert len(site.asked("refresh_token")) - before == 1
     assert not any("refused" in a for a in site.asked())
+
+
+def test_a_server_that_refuses_every_token_has_its_issuer_asked_once(site: Site) -> None:
+    """Or whoever runs it could have us ask an authorization server, who may be another's, at each call."""
+    site.connection()
+    up = site.connected()
+    site.behaves(keep=True, refuses_all=True)
+    for _ in range(12):
+        assert up.call("ping")["is_error"]
+    assert 1 <= len(site.asked("refresh_token")) <= 4, "once in a while for each process, and not for each call"
+    site.behaves(keep=True, refuses_all=False)
+    assert not up.call("ping")["is_error"], "and the account was not harmed"
 
 
 def test_a_sign_in_that_ended_asks_for_the_person(site: Site) -> None:

@@ -121,6 +121,19 @@ async def test_an_image_others_could_write_is_refused(copied: Images, tmp_path: 
         await Images(tmp_path / "i", sources=sources).execute_image()
 
 
+async def test_damaged_machine_code_is_never_run_and_is_compiled_again(copied: Images) -> None:
+    image = await copied.execute_image()
+    data = bytearray(image.code.read_bytes())
+    data[len(data) // 2] ^= 1
+    image.code.write_bytes(data)
+    with pytest.raises(SandboxUnavailable, match="not what was written"):
+        async with Sandbox(copied, workers=1):
+            pytest.fail("it ran")
+    async with Sandbox(copied, workers=1) as sandbox:
+        outcome = await sandbox.run(Program(await copied.execute_image(), "async () => 1"), echo, tenant=HERE)
+        assert outcome.value == b"1"
+
+
 async def test_a_cut_image_is_built_again(copied: Images, tmp_path: Path) -> None:
     image = await copied.execute_image()
     size = image.path.stat().st_size

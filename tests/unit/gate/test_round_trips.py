@@ -54,7 +54,7 @@ def _statement(pool: Pool) -> AdmitStatement:
 
 
 def _asked(principal: bytes = b"p", likely: bytes = b"", *meters: str) -> Admission:
-    ids = {name: new_id() for name in Claim.__dataclass_fields__ if name.endswith("_id")}
+    ids: dict[str, Any] = {name: new_id() for name in Claim.__dataclass_fields__ if name.endswith("_id")}
     rest: dict[str, Any] = {name: 1 for name in Claim.__dataclass_fields__ if name not in ids}
     rest |= {"maintenance": False, "principal": None, "meters": tuple(Meter(m, 10, 10) for m in meters)}
     intent: Any = SimpleNamespace(as_record=tuple)
@@ -96,6 +96,18 @@ async def test_most_connections_are_never_held_by_those_who_wait_for_a_change() 
     found = await asyncio.gather(*tasks, return_exceptions=True)
     assert [isinstance(f, asyncio.CancelledError) for f in found].count(True) == 2
     assert len([f for f in found if not isinstance(f, BaseException)]) == PATIENT * 4 - 2
+
+
+async def test_of_one_tenant_one_waits_at_a_time() -> None:
+    pool = Pool()
+    pool.let.clear()
+    statement = _statement(pool)
+    tasks = [asyncio.create_task(statement.patiently(asked)) for asked in [_asked()] * 5 + [_asked()]]
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert pool.open == 2
+    pool.let.set()
+    assert len(await asyncio.gather(*tasks)) == 6
 
 
 def test_a_group_takes_budgets_in_one_order_whatever_each_member_takes() -> None:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from broker.domain import Access, Restrictions
 from broker.errors import Problem
 from broker.identity import names
+from broker.identity.restrictions import as_columns, as_text, capped, highest, of_row
 from broker.identity.sessions import LONGEST, SHORTEST, expiry, narrower
 from connectors.base import EFFECT_RANK
 from tests.unit.policy.facts import NOW, caller
@@ -42,6 +43,66 @@ def test_a_child_is_never_wider(
         assert EFFECT_RANK[child.access] <= EFFECT_RANK[parent.access]
     if asked is not None:
         assert set(child.connections or ()) == set(asked)
+
+
+_BY: st.SearchStrategy[dict[str, Access]] = st.dictionaries(
+    st.sampled_from(["a", "b", "c"]), st.sampled_from(["read", "write", "destructive"])
+)
+
+
+def _differing(by: dict[str, Access]) -> Restrictions:
+    return Restrictions(tuple(by), highest(by.values()) or "read", by)
+
+
+@given(_BY, _CONNECTIONS, _ACCESS)
+def test_a_child_is_nowhere_wider(by: dict[str, Access], asked: list[str] | None, wanted: Access | None) -> None:
+    parent = _differing(by)
+    try:
+        child = narrower(parent, asked, wanted)
+    except Problem as refused:
+        _only(refused, "forbidden")
+        return
+    assert set(child.connections or ()) == set(by if asked is None else asked) <= set(by)
+    assert child.access is not None
+    assert child.access_by is not None
+    assert child.access_by.keys() == set(child.connections or ())
+    for name, access in by.items():
+        at = child.access_at(name)
+        assert at is not None
+        assert EFFECT_RANK[at] <= EFFECT_RANK[access]
+        assert EFFECT_RANK[at] <= EFFECT_RANK[child.access]
+        if name in child.access_by:
+            assert at == (access if wanted is None else min(access, wanted, key=EFFECT_RANK.__getitem__))
+    if child.access_by:
+        assert child.access == highest(child.access_by.values()), "those that know `access` alone see the highest"
+
+
+def test_access_at_a_connection() -> None:
+    assert Restrictions().access_at("a") is None
+    assert Restrictions(access="write").access_at("a") == "write"
+    differing = _differing({"a": "write", "b": "read"})
+    assert [differing.access_at(name) for name in ("a", "b", "elsewhere")] == ["write", "read", "read"]
+    with pytest.raises(Problem) as refused:
+        narrower(differing, ["b"], "write")
+    assert "parent's read" in refused.value.detail
+
+
+@given(_BY, _ACCESS)
+def test_a_request_narrows_everywhere(by: dict[str, Access], most: Access | None) -> None:
+    left = capped(_differing(by), most)
+    for name, access in by.items():
+        assert left.access_at(name) == (access if most is None else min(access, most, key=EFFECT_RANK.__getitem__))
+    assert capped(Restrictions(), most).access_at("a") == most
+
+
+@given(_BY)
+def test_a_row_says_what_was_written(by: dict[str, Access]) -> None:
+    was = _differing(by)
+    assert of_row(was.connections, was.access, as_text(was.access_by)) == was
+    back = of_row(was.connections, was.access, as_text(dict(reversed(by.items()))))
+    assert (back, hash(back), as_text(back.access_by)) == (was, hash(was), as_text(by))
+    assert as_columns(was) == {"connections": list(by), "access": was.access, "access_by": by}
+    assert of_row(None, None, None) == Restrictions()
 
 
 @given(st.none() | st.integers(-10, 100_000), st.none() | st.integers(0, 200_000))

@@ -89,6 +89,9 @@ def test_where_metadata_may_be() -> None:
     assert resource_documents("https://a.example/x/mcp", None) == [f"{base}/x/mcp", base]
     assert resource_documents("https://a.example/", "https://b.example/m") == ["https://b.example/m", base]
     assert resource_documents("https://a.example/", "javascript:x") == [base]
+    inside = "http://10.0.0.7:8080/admin?delete=1"
+    assert resource_documents("https://a.example/", inside) == [base], "nobody outside points us inside"
+    assert resource_documents("http://10.0.0.7:8080/mcp", inside)[0] == inside
     assert server_documents("https://a.example/t/1") == [
         "https://a.example/.well-known/oauth-authorization-server/t/1",
         "https://a.example/.well-known/openid-configuration/t/1",

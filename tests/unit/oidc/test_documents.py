@@ -42,6 +42,18 @@ def test_a_good_description() -> None:
     assert read_metadata(GOOD | none, ISSUER, PUBLIC).authentication is None
 
 
+@pytest.mark.parametrize("name", ["token_endpoint", "jwks_uri", "userinfo_endpoint"])
+def test_nobody_outside_has_us_ask_inside(name: str) -> None:
+    """What the operator opened is no tenant's to reach by an issuer elsewhere; an issuer that is there is its own."""
+    opened = EgressPolicy.parse(["10.0.0.7:8080", "wiki.acme.example:443"])
+    for inside in ("http://10.0.0.7:8080/admin?delete=1", "https://wiki.acme.example/delete"):
+        with pytest.raises(EgressRefused):
+            read_metadata(GOOD | {name: inside}, ISSUER, opened)
+    issuer = "http://10.0.0.7:8080/idp"
+    found = read_metadata(GOOD | {"issuer": issuer, name: "http://10.0.0.7:8080/x"}, issuer, opened)
+    assert getattr(found, name) == "http://10.0.0.7:8080/x"
+
+
 @pytest.mark.parametrize(
     "wrong",
     [

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.domain import Grant, Restrictions
+from broker.identity.restrictions import highest
 from broker.policy.decide import decide
 from broker.policy.facts import GRANT_STEPS, AccessRequest, Reason
 from connectors.base import EFFECT_RANK, Operation, Permit, Resources
@@ -164,6 +165,12 @@ def test_restrictions_narrow_and_no_grant_helps() -> None:
     reader = caller(Restrictions(access="read"))
     refused(request(CREATE_DNS, grant(), caller=reader), Reason.RESTRICTED_ACCESS, "forbidden")
     allowed(request(GET_ZONE, grant(), caller=reader))
+    differing = caller(Restrictions(("cloudflare", "github"), "write", {"cloudflare": "read", "github": "write"}))
+    decision = refused(request(CREATE_DNS, grant(), caller=differing), Reason.RESTRICTED_ACCESS, "forbidden")
+    assert "restricted to read on cloudflare" in decision.detail
+    allowed(request(GET_ZONE, grant(), caller=differing))
+    changing = caller(Restrictions(("cloudflare", "github"), "write", {"cloudflare": "write", "github": "read"}))
+    allowed(request(CREATE_DNS, grant(), caller=changing))
     refused(
         request(GET_ZONE, grant(), caller=caller(Restrictions(connections=()))),
         Reason.RESTRICTED_CONNECTION,
@@ -281,7 +288,12 @@ GRANTS: st.SearchStrategy[Grant] = st.builds(
     account=st.sampled_from(["own", "shared"]),
     expires_at=st.sampled_from([None, NOW, NOW + timedelta(days=1)]),
 )
-RESTRICTIONS = st.builds(Restrictions, connections=_optional(["cloudflare", "github"]), access=st.none() | _ACCESS)
+RESTRICTIONS = st.builds(
+    Restrictions, connections=_optional(["cloudflare", "github"]), access=st.none() | _ACCESS
+) | st.builds(
+    lambda by: Restrictions(tuple(by), highest(by.values()), by),
+    st.dictionaries(st.sampled_from(["cloudflare", "github"]), _ACCESS, min_size=1),
+)
 _RESOURCES = st.builds(
     Resources,
     st.lists(st.sampled_from(["a1", "a2"]), max_size=2).map(tuple),

@@ -6,6 +6,7 @@ from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from uuid import UUID
+from weakref import WeakValueDictionary
 
 import orjson
 
@@ -47,6 +48,7 @@ class Looking:
         self._searching = searching
         self._offers = offers
         self._turn = asyncio.Semaphore(1)
+        self._lines: WeakValueDictionary[UUID, asyncio.Lock] = WeakValueDictionary()
 
     async def answer(self, run: "Run", resolved: Resolved, name: str, question: str, given: Mapping[str, Any]) -> bytes:
         """The answer of one of an API's helpers, `{"value": …}` as JSON. Raises Problem."""
@@ -64,12 +66,17 @@ class Looking:
             ask = offer.operation(_words(given.get("ref"), "an operation id or `METHOD /path`"))
         else:
             ask = partial(offer.find, _words(given.get("words") or "", "words"), options)
-        return await self._aside(lambda: orjson.dumps({"value": ask()}))
+        return await self._aside(run, lambda: orjson.dumps({"value": ask()}))
 
-    async def _aside(self, work: Callable[[], T]) -> T:
+    async def _aside(self, run: "Run", work: Callable[[], T]) -> T:
         """Work over a whole description: one at a time in a process, off the event loop, so that only those wait for it
-        who asked."""
-        async with self._turn:
+        who asked. A tenant has one piece in line, however many it asks for: between two of them every other has its
+        turn."""
+        tenant_id = run.resolved.caller.tenant_id
+        line = self._lines.get(tenant_id)
+        if line is None:
+            line = self._lines[tenant_id] = asyncio.Lock()
+        async with line, self._turn:
             return await asyncio.to_thread(work)
 
     async def query(self, run: "Run", words: str) -> dict[str, Any]:
@@ -85,13 +92,13 @@ class Looking:
                 hidden[name] = {"reason": problem.code}
                 continue
             offer = await self._offer(found)
-            ranked = await self._aside(partial(offer.ranked, words, {}, most=OPERATIONS_FOUND))
+            ranked = await self._aside(run, partial(offer.ranked, words, {}, most=OPERATIONS_FOUND))
             hits += [(score, {"connection": name, **offer.briefly(number)}) for number, score in ranked]
             if any(found.hidden.values()):
                 hidden[name] = dict(found.hidden)
         hits.sort(key=lambda hit: -hit[0])
         answer: dict[str, Any] = {
-            "tools": await self._aside(partial(_tools, scope, words)),
+            "tools": await self._aside(run, partial(_tools, scope, words)),
             "operations": [shown for _, shown in hits[:OPERATIONS_FOUND]],
         }
         if hidden:

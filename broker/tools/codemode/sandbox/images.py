@@ -23,7 +23,7 @@ from typing import Final
 
 import structlog
 
-from broker.tools.codemode.sandbox import binary, engine
+from broker.tools.codemode.sandbox import binary, engine, machine_code
 from broker.tools.codemode.sandbox.building import BUILD_SECONDS, build_image
 from broker.tools.codemode.sandbox.errors import BuildFailed, SandboxUnavailable
 from broker.tools.codemode.sandbox.program import ImageRef
@@ -127,6 +127,24 @@ class Images:
         for file in (path, code):
             os.utime(file)
         return ImageRef(key, path, code, told["memory_bytes"], told["max_bytes"], told["run"], told["deliver"])
+
+    async def used_by(self, start: Awaitable[None]) -> None:
+        """A worker's start. Where it fails, machine code that is not what was written is taken away, and compiled anew
+        when an image is next asked for. Raises what `start` raises."""
+        try:
+            await start
+        except SandboxUnavailable:
+            await asyncio.to_thread(self._look_again)
+            raise
+
+    def _look_again(self) -> None:
+        code = self._code()
+        if code.exists():
+            try:
+                machine_code.read(code)
+            except machine_code.Damaged as error:
+                _log.error("sandbox_code_damaged", why=str(error))
+                code.unlink(missing_ok=True)
 
     def _code(self) -> Path:
         """Where the machine code lies that all images of this version run on."""

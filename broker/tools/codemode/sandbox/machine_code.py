@@ -41,8 +41,8 @@ def compiled(engine: wt.Engine) -> Modules:
     return Modules(wt.Module(engine, guest), wt.Module(engine, typescript_binary()))
 
 
-def load(engine: wt.Engine, path: Path) -> Modules:
-    """Those of a file. Raises Damaged."""
+def read(path: Path) -> bytes:
+    """What was written to a file, still serialized. Raises Damaged."""
     try:
         file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         with os.fdopen(file, "rb") as stream:
@@ -51,6 +51,12 @@ def load(engine: wt.Engine, path: Path) -> Modules:
         raise Damaged(f"{path.name}: {error.strerror}") from error
     if hashlib.sha256(code).digest() != digest:
         raise Damaged(f"{path.name} is not what was written")
+    return code
+
+
+def load(engine: wt.Engine, path: Path) -> Modules:
+    """Those of a file. Raises Damaged."""
+    code = read(path)
     (length,) = _LENGTH.unpack_from(code)
     start, end = _LENGTH.size, _LENGTH.size + length
     try:

@@ -311,7 +311,8 @@ class Sandbox:
 
     async def _started(self) -> WorkerProcess:
         worker = WorkerProcess(images=list(self._wanted.values()), gone=self._gone, slow=self._computes_on)
-        await worker.start(command=self._command, runs=self._runs_per_worker, harden=self._require_hardening)
+        start = worker.start(command=self._command, runs=self._runs_per_worker, harden=self._require_hardening)
+        await self._images.used_by(start)
         return worker
 
     def _computes_on(self, tenant: UUID | None) -> None:
