@@ -108,13 +108,7 @@ def call(
         "max_wait_seconds": wait or None,
         "deadline_seconds": deadline,
     }
-    body |= {name: value for name, value in given.items() if value is not None}
-    answer = cli.api.post("/v1/tools/execute", body)
-    if not isinstance(answer, dict):
-        raise Usage("the server's answer is not one of execute_tool's", "is KEYREEVE_URL a Keyreeve server?")
-    show(cli.out, answer)
-    if answer["is_error"]:
-        raise typer.Exit(exits.TOOL_ERROR)
+    _execute(cli, body, given)
 
 
 def execute(
@@ -152,6 +146,11 @@ def execute(
         "max_wait_seconds": wait or None,
         "deadline_seconds": deadline,
     }
+    _execute(cli, body, given)
+
+
+def _execute(cli: Cli, body: dict[str, Any], given: Mapping[str, Any]) -> None:
+    """Asks for it with what was given, and shows the answer. Exits as the tool's own error where there is one."""
     body |= {name: value for name, value in given.items() if value is not None}
     answer = cli.api.post("/v1/tools/execute", body)
     if not isinstance(answer, dict):

@@ -9,13 +9,13 @@ from typing import Final
 
 from broker.db.embedded.users import Account
 from broker.server.errors import CannotStart
+from broker.server.zygote import STILL_RUNNING
 from broker.settings import environment
 
 HERE_SECONDS: Final = 20.0
 """For starting an interpreter and importing little."""
 ANSWER_SECONDS: Final = 60.0
 """For importing everything, which the first fork waits for."""
-STILL_RUNNING: Final = 1000
 _LOOK_SECONDS: Final = 0.01
 """Between questions after a worker that has closed its channel: it is as good as gone."""
 _ANSWER_BYTES: Final = 64
