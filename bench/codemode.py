@@ -120,13 +120,18 @@ class Bench:
         return found
 
 
+def _always(request: PreparedRequest) -> Callable[[int], PreparedRequest]:
+    return lambda _: request
+
+
 async def searches(bench: Bench, runs: int) -> None:
     """Searches over the published description."""
     for name, code in SEARCHES.items():
         request = bench.program(code, search=True)
         count = runs if "all text" not in name else max(5, runs // 5)
-        await bench.times(lambda _, r=request: r, count=2)  # type: ignore[misc]
-        (taken,) = await bench.times(lambda _, r=request: r, count=count)  # type: ignore[misc]
+        same = _always(request)
+        await bench.times(same, count=2)
+        (taken,) = await bench.times(same, count=count)
         say(f"search, {name} ({TARGETS[name]})", spread(taken))
 
 

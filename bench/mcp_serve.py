@@ -9,7 +9,6 @@ is the steady number on a busy one.
 import argparse
 import json
 import os
-from collections.abc import Callable
 from typing import Any
 
 import uvloop
@@ -105,7 +104,10 @@ class Bench:
 
     async def measure(self, requests: list[PreparedRequest], concurrency: int, seconds: float) -> Sample:
         """One run."""
-        numbered: Callable[[int], PreparedRequest] = lambda n: requests[n % len(requests)]  # noqa: E731
+
+        def numbered(n: int) -> PreparedRequest:
+            return requests[n % len(requests)]
+
         host, port = self.host.split(":")
         return await run(numbered, host=host, port=int(port), concurrency=concurrency, seconds=seconds)
 

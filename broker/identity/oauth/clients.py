@@ -42,6 +42,7 @@ FORGOTTEN: Final = timedelta(days=90)
 _ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _DYNAMIC: Final = "dyn-"
 
+# Only this constant goes into the statements below; every value is a parameter of theirs (S608).
 _COLUMNS: Final = "client_id, source, name, uri, redirect_uris, made_by, created_at, expires_at, last_used_at"
 _FIND: Final = text(f"select {_COLUMNS} from broker.oauth_clients where tenant_id = :tenant and client_id = :id")  # noqa: S608
 _LIST: Final = text(

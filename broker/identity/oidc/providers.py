@@ -32,6 +32,7 @@ ENDED_AT_ONCE: Final = 10_000
 _SCOPE: Final = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]{1,100}")
 _DOMAIN: Final = re.compile(r"(?=.{1,253}\Z)[a-z0-9](?:[a-z0-9-]{0,62})(?:\.[a-z0-9][a-z0-9-]{0,62})+")
 
+# Only this constant goes into the statements below; every value is a parameter of theirs (S608).
 _COLUMNS: Final = (
     "tenant_id, issuer, client_id, token_origin, sealed_secret, scopes, allowed_domains, create_identities, "
     "link_by_email, version, made_by, created_at, updated_at"
