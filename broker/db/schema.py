@@ -9,7 +9,7 @@ from broker.db import functions
 from broker.db.server_checks import ExternalDatabase
 from broker.ids import NIL
 
-HEAD: Final = "0009"
+HEAD: Final = "0012"
 """The newest revision this code knows. A test holds it to the migrations'."""
 
 FIRST_TENANT: Final = "default"
