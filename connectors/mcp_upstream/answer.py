@@ -16,7 +16,6 @@ from connectors.mcp_upstream.rounds import asked as asked_of
 from connectors.mcp_upstream.screening import clean_answer, screen
 from connectors.mcp_upstream.wire import LEGACY, MCP_RESULT, MODERN, Reply, read_reply
 
-MAX_ANSWER: Final = 8 * 1024 * 1024  # bytes, after decompression
 MAX_DEPTH: Final = 200
 MAX_TOLD: Final = 1_000
 MARK: Final = "[redacted by Keyreeve]"

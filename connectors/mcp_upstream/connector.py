@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import count
 from time import monotonic
 from typing import Any, Final
@@ -9,7 +10,7 @@ from weakref import WeakKeyDictionary
 
 import orjson
 
-from connectors.auth import Authorisation, headers_for
+from connectors.auth import headers_for
 from connectors.base import (
     Answer,
     ConnectionView,
@@ -23,7 +24,6 @@ from connectors.base import (
     Permissions,
     Permit,
     Prepared,
-    RawAnswer,
     Tool,
     UpstreamIdentity,
 )
@@ -32,18 +32,18 @@ from connectors.errors import (
     InvalidInput,
     PayloadTooLarge,
     UnknownOperation,
-    UpstreamTimeout,
 )
 from connectors.mcp_upstream import config as settings
-from connectors.mcp_upstream import fetching, passing, rounds, wire
-from connectors.mcp_upstream.answer import MAX_ANSWER, clean, read_answer
+from connectors.mcp_upstream import dialogue, fetching, passing, rounds, wire
+from connectors.mcp_upstream.answer import clean, read_answer
 from connectors.mcp_upstream.config import split_url
 from connectors.mcp_upstream.definitions import Definition, Definitions, Pinned
 from connectors.mcp_upstream.fetching import METER
+from connectors.mcp_upstream.line import Line
 from connectors.mcp_upstream.naming import EXTRAS
 from connectors.mcp_upstream.oauth import renewal
-from connectors.mcp_upstream.sessions import Sessions, key_of
-from connectors.mcp_upstream.streams import LISTENER, AnswerWatch, Heard
+from connectors.mcp_upstream.sessions import Client, Sessions
+from connectors.mcp_upstream.streams import LISTENER, AnswerWatch
 from vault.secret import Secret
 
 MAX_REQUEST: Final = 1_048_576  # bytes of one message
@@ -204,37 +204,19 @@ class McpConnector:
         if prepared.operation.id in (renewal.REFRESH, renewal.REVOKE):
             return await renewal.send(http, prepared, secret)
         authorisation = headers_for(kind, secret)
-        until = monotonic() + timeout_seconds
-        heard = _listener(authorisation)
-
-        async def post(headers: tuple[tuple[str, str], ...], body: bytes) -> RawAnswer:
-            left = until - monotonic()
-            if left <= 0:
-                raise UpstreamTimeout("no time was left for the request", sent=False)
-            watch = AnswerWatch(wire.id_of(body), heard)
-            raw = await http.send(
-                method="POST",
-                origin=prepared.origin,
-                path=prepared.path,
-                query=prepared.query,
-                headers=(*headers, *authorisation.headers),
-                body=body,
-                timeout_seconds=left,
-                max_response_bytes=MAX_ANSWER,
-                allowed_origins=allowed_origins,
-                watch=watch,
-            )
-            if watch.answer is None:
-                return raw
-            return RawAnswer(raw.status, {**raw.headers, "content-type": "application/json"}, watch.answer)
-
+        line = Line(http, prepared, authorisation, allowed_origins, monotonic() + timeout_seconds)
+        cleaned = partial(clean, needles=authorisation.needles)
+        listener = LISTENER.get()
+        heard = None if listener is None else lambda message: listener(cleaned(message))
         body = prepared.body or b""
         if wire.modern(dict(prepared.headers).get("MCP-Protocol-Version", wire.MODERN)):
             id_ = next(self._ids)
-            raw = await post(prepared.headers, wire.with_id(body, id_))
+            raw = await line.post(prepared.headers, wire.with_id(body, id_), AnswerWatch(id_, heard))
         else:
-            key = key_of(prepared.origin, prepared.path, prepared.query, authorisation.headers, authorisation.needles)
-            raw, id_ = await self._sessions.send(post, key, body)
+            round_ = rounds.round_of(prepared)
+            client = Client(round_.passed, round_.client) if round_ is not None and round_.passed else Client()
+            ask = partial(dialogue.ask, line=line, heard=heard, clean=cleaned, round_=round_)
+            raw, id_ = await self._sessions.send(line, client, body, ask)
         if len(raw.body) > LARGE_ANSWER:
             return await asyncio.to_thread(read_answer, prepared, raw, id_, authorisation.needles)
         return read_answer(prepared, raw, id_, authorisation.needles)
@@ -248,12 +230,6 @@ class McpConnector:
         if found is None:
             found = kept[connection.name] = pinned.definitions.named(connection.name)
         return found
-
-
-def _listener(authorisation: Authorisation) -> Heard | None:
-    """Whoever listens to this call, behind what takes secrets out of what they hear."""
-    listener = LISTENER.get()
-    return None if listener is None else lambda message: listener(clean(message, authorisation.needles))
 
 
 def _pinned(connection: ConnectionView) -> Pinned | None:

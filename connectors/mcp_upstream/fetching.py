@@ -66,7 +66,7 @@ async def fetch(server: Server, perform: Perform) -> Definitions:
 
 @dataclass(frozen=True, slots=True)
 class _Asking:
-    """One list to be read to its end. `optional`: a server that does not know the method has none."""
+    """One list to be read to its end. `optional`: a server may have none."""
 
     server: Server
     version: str
@@ -78,7 +78,7 @@ class _Asking:
 
 
 async def _pages(asking: _Asking) -> list[Any] | None:
-    """The items of all pages, or None where the server knows no such list."""
+    """The items of all pages, or None where the server has no such list."""
     items: list[Any] = []
     params: dict[str, Json] = {}
     seen: set[str] = set()
@@ -87,6 +87,8 @@ async def _pages(asking: _Asking) -> list[Any] | None:
         if asking.optional and _unknown(answer):
             return None
         result = _result(answer)
+        if asking.optional and not items and asking.member not in result:
+            return None  # some servers answer every method, with nothing
         listed, cursor = result.get(asking.member), result.get("nextCursor")
         if not isinstance(listed, list):
             raise UpstreamUnreachable(f"the server's list holds no {asking.member}", sent=True)

@@ -1,13 +1,14 @@
 """What a caller's own client brings to one call of an MCP server, and what that server may ask of it.
 
 A server of 2026-07-28 that wants something first (a form, a page opened, a sample, the client's roots) answers
-`input_required`; the client answers it and sends the same request again. What may be asked for is bounded three times:
+`input_required`; the client answers it and sends the same request again. An older one asks while the call runs
+(`dialogue`), which only a client that waits for the call can answer. What may be asked for is bounded three times:
 by what the client declared, by the connection's `asks`, and here: credentials are asked for in no form, pages are plain
 https, every text is screened. The server's own state goes round as it is; whoever hands it to a client seals it. Pure.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -57,10 +58,15 @@ _SECRET = re.compile(
 )
 
 
+Put = Callable[[Mapping[str, Json]], Awaitable[Mapping[str, Json] | None]]
+"""Puts one request (`{method, params}`) to the client that waits for the call: its result, None where it gave none."""
+
+
 @dataclass(slots=True, eq=False)
 class Round:
     """One round of one call. `responses` and `state` are the client's answer to the round before; `progress` says
-    whether it wants to hear how far the call is.
+    whether it wants to hear how far the call is. `put` is there where the client can be asked meanwhile, and `client`
+    then tells it from others of the same account.
 
     It is for the call of `tool_name` alone: whatever else happens in the same context has no part in it. `sent` is the
     body it went out in, `passed` what the server was told that the client can be asked.
@@ -71,6 +77,8 @@ class Round:
     responses: Mapping[str, Json] | None = None
     state: str | None = None
     progress: bool = False
+    put: Put | None = None
+    client: str = ""
     sent: bytes | None = None
     passed: Mapping[str, Json] = field(default_factory=dict)
 
@@ -105,8 +113,9 @@ def offered(capabilities: Mapping[str, Json], asks: object) -> dict[str, Json]:
 def meta(round_: Round, config: Mapping[str, Json], *, modern: bool) -> dict[str, Json] | None:
     """What the round adds to a request's `_meta`, None for nothing; it keeps what the server is told of the client."""
     found: dict[str, Json] = {PROGRESS_KEY: PROGRESS} if round_.progress else {}
-    round_.passed = offered(round_.capabilities, config.get("asks")) if modern else {}
-    if round_.passed:
+    can = modern or round_.put is not None
+    round_.passed = offered(round_.capabilities, config.get("asks")) if can else {}
+    if round_.passed and modern:
         found[CAPABILITIES_KEY] = round_.passed
     return found or None
 
@@ -132,7 +141,7 @@ def asked(round_: Round, result: Mapping[str, Any]) -> dict[str, Json] | str:
     for key, request in requests.items():
         if not 0 < len(key) <= MAX_KEY or not isinstance(request, dict):
             return "the server asks for something in a form that cannot be passed on"
-        made = _request(round_, request)
+        made = request_of(round_, request)
         if isinstance(made, str):
             return made
         shown[key] = made
@@ -144,7 +153,8 @@ def asked(round_: Round, result: Mapping[str, Any]) -> dict[str, Json] | str:
     return found
 
 
-def _request(round_: Round, request: Mapping[str, Any]) -> dict[str, Json] | str:
+def request_of(round_: Round, request: Mapping[str, Any]) -> dict[str, Json] | str:
+    """One request of a server's as the client may see it, or why it may not."""
     method, params = request.get("method"), request.get("params")
     kind = KINDS.get(method) if isinstance(method, str) else None
     if kind is None or kind not in round_.passed:

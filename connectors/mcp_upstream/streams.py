@@ -1,7 +1,8 @@
 """Event streams read as they come: until the one message that answers the request, and not a byte longer.
 
 A server may leave its stream open after the answer, or send notifications for minutes before it. What it tells before
-the answer is handed to whoever listens in the call's own context (`LISTENER`); what comes after it is not read.
+the answer is handed to whoever listens in the call's own context (`LISTENER`); what comes after it is not read. A
+stream may also end before the answer: an older server then says where it can be taken up again (`dialogue`).
 """
 
 import re
@@ -12,9 +13,11 @@ from typing import Any, Final
 import orjson
 
 from connectors.base import Json
-from connectors.errors import UpstreamUnreachable
+from connectors.errors import ResponseTooLarge, UpstreamFault, UpstreamUnreachable
 
+MAX_ANSWER: Final = 8 * 1024 * 1024  # bytes, after decompression
 MAX_EVENTS: Final = 10_000
+"""Both of one request, over all the streams that its answer comes in."""
 
 Heard = Callable[[Mapping[str, Json]], None]
 """Told each notification of a server (a whole JSON-RPC message, cleaned like an answer), in order, before the answer.
@@ -24,20 +27,37 @@ LISTENER: Final[ContextVar[Heard | None]] = ContextVar("keyreeve_mcp_listener", 
 """Set by whoever makes a call and wants what the server tells meanwhile. The connector reads it when it sends, in the
 same task."""
 
+Asked = Callable[[Mapping[str, Json]], None]
+"""Told each request of a server's own (a whole JSON-RPC message), in order, before the answer. It must not wait and
+must not raise."""
+
 _LINES = re.compile(rb"\r\n|\r|\n")
 _BOM: Final = b"\xef\xbb\xbf"
+_EVENT_ID = re.compile(rb"[\x21-\x7e]{1,1024}")
+_RETRY = re.compile(rb"[0-9]{1,7}")
 
 
 class Events:
     """The `data` of each event of a stream (WHATWG HTML § 9.2.6), given in pieces cut anywhere. An event that no empty
-    line ends is none. Its caller bounds the bytes; the events are bounded here."""
+    line ends is none. Its caller bounds the bytes; the events are bounded here.
+
+    `last_id` is what a `Last-Event-ID` may say, None where no event had an id that a header can carry; `retry` is how
+    many milliseconds to wait before a stream that ended is asked for again, None where the server did not say.
+    """
 
     def __init__(self) -> None:
+        self.last_id: str | None = None
+        self.retry: int | None = None
+        self._seen = 0
+        self.restart()
+
+    def restart(self) -> None:
+        """What comes next is the beginning of another stream of the same events."""
         self._partial: list[bytes] = []
         self._data: list[bytes] = []
+        self._id: str | None = self.last_id
         self._returned = False
         self._begun = False
-        self._seen = 0
 
     def feed(self, piece: bytes) -> Iterator[bytes]:
         """The events that `piece` completes. Raises UpstreamUnreachable past `MAX_EVENTS`."""
@@ -58,41 +78,81 @@ class Events:
                 self._begun, line = True, line.removeprefix(_BOM)
             if line.startswith(b"data:"):
                 self._data.append(line[5:].removeprefix(b" "))
-            elif not line and self._data:
-                joined, self._data = b"\n".join(self._data), []
-                self._seen += 1
-                if self._seen > MAX_EVENTS:
-                    raise UpstreamUnreachable("the server's event stream has too many events", sent=True)
-                if joined:
-                    yield joined
+            elif line:
+                self._field(line)
+            else:
+                self.last_id = self._id
+                if self._data:
+                    joined, self._data = b"\n".join(self._data), []
+                    self._seen += 1
+                    if self._seen > MAX_EVENTS:
+                        raise UpstreamUnreachable("the server's event stream has too many events", sent=True)
+                    if joined:
+                        yield joined
+
+    def _field(self, line: bytes) -> None:
+        name, _, value = line.partition(b":")
+        value = value.removeprefix(b" ")
+        if name == b"id":
+            self._id = value.decode() if _EVENT_ID.fullmatch(value) is not None else None
+        elif name == b"retry" and _RETRY.fullmatch(value) is not None:
+            self.retry = int(value)
 
 
 class AnswerWatch:
-    """Implements `connectors.base.Watch` for the answer to one request. `answer` is its message, once it has come."""
+    """Implements `connectors.base.Watch` for the answer to one request. `answer` is its message, once it has come;
+    without an id there is none, and the stream is read to its end."""
 
-    def __init__(self, id_: int | None, heard: Heard | None = None) -> None:
+    def __init__(self, id_: int | None, heard: Heard | None = None, asked: Asked | None = None) -> None:
         self._id = id_
         self._heard = heard
+        self._asked = asked
         self._events = Events()
+        self._size = 0
         self.answer: bytes | None = None
+
+    @property
+    def resumes_at(self) -> str | None:
+        """The event after which a stream that ended without the answer goes on; None where it does not."""
+        return self._events.last_id if self.answer is None else None
+
+    @property
+    def retry(self) -> int | None:
+        """Milliseconds that the server wants waited before that."""
+        return self._events.retry
 
     def begins(self, status: int, headers: Mapping[str, str]) -> bool:
         """Only an event stream is watched; anything else is read whole."""
         media = headers.get("content-type", "").partition(";")[0].strip().lower()
-        return self._id is not None and status < 300 and media == "text/event-stream"
+        streamed = status < 300 and media == "text/event-stream"
+        if streamed:
+            self._events.restart()
+        return streamed
 
     def feed(self, piece: bytes) -> bool:
-        """Whether the answer has come. Raises UpstreamUnreachable for what is no JSON."""
-        for event in self._events.feed(piece):
-            message = _decoded(event)
-            if not isinstance(message, dict):
-                continue
-            if "method" not in message and answers(message, self._id):
-                self.answer = event
-                return True
-            # A request of the server's (it has an id) is neither answered nor passed on.
-            if self._heard is not None and "id" not in message and isinstance(message.get("method"), str):
-                self._heard(message)
+        """Whether the answer has come. Raises UpstreamFault for what is no JSON, and for too much of it: such a stream
+        never goes on."""
+        self._size += len(piece)
+        try:
+            if self._size > MAX_ANSWER:
+                raise ResponseTooLarge(MAX_ANSWER)
+            return any(self._ends(event) for event in self._events.feed(piece))
+        except UpstreamFault:
+            self._events.last_id = None
+            raise
+
+    def _ends(self, event: bytes) -> bool:
+        message = _decoded(event)
+        if not isinstance(message, dict):
+            return False
+        if not isinstance(message.get("method"), str):
+            if "method" in message or not answers(message, self._id):
+                return False
+            self.answer = event
+            return True
+        told = self._asked if "id" in message else self._heard
+        if told is not None:
+            told(message)
         return False
 
 

@@ -178,7 +178,7 @@ class Client:
 
     async def call(self, name: str, given: Mapping[str, Any]) -> Answer:
         """One tool, with the answers of a client that agrees to whatever is asked."""
-        round_ = Round(name, {"elicitation": {"form": {}, "url": {}}})
+        round_ = Round(name, {"elicitation": {"form": {}, "url": {}}}, put=agree)
         for _ in range(TRIES):
             ROUND.set(round_)
             answer = await self.perform(self.connector.prepare(self.view, name, given))
@@ -188,6 +188,12 @@ class Client:
             responses = {key: {"action": "accept", "content": {"ok": True}} for key in asked}
             round_ = Round(name, round_.capabilities, responses, answer.data.get("requestState"))
         return answer
+
+
+async def agree(request: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What a person says who leaves a form as it is shown: its defaults."""
+    fields = request["params"].get("requestedSchema", {}).get("properties", {})
+    return {"action": "accept", "content": {name: f["default"] for name, f in fields.items() if "default" in f}}
 
 
 def arguments(schema: Mapping[str, Any]) -> dict[str, Any]:

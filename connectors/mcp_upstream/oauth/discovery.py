@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from connectors.base import HttpSender
 from connectors.documents import MAX_BYTES, SECONDS, NoDocument, fetch_json
@@ -20,6 +20,12 @@ from connectors.mcp_upstream.streams import AnswerWatch
 MAX_URL: Final = 2_000
 MAX_LISTED: Final = 200
 OFFLINE: Final = "offline_access"
+OURS: Final = frozenset(
+    {"response_type", "response_mode", "client_id", "redirect_uri", "state", "code_challenge", "code_challenge_method",
+     "resource", "scope", "prompt", "request", "request_uri"}
+)  # fmt: skip
+"""Parameters of a request (RFC 6749 § 4.1.1 and its relatives) that no endpoint may bring along: which of two counts,
+ours or the one that stood there, would be for another server to say."""
 
 _URL = re.compile(
     r"https?://[A-Za-z0-9.\-\[\]:]{1,300}(?:/[A-Za-z0-9\-._~!$&'()*+,;=:@/%]*)?(?:\?[A-Za-z0-9\-._~!$&'()*+,;=:@/%?]*)?"
@@ -78,7 +84,7 @@ async def discover(http: HttpSender, server_url: str, challenge: Challenge | Non
         resource=resource,
         scope=scope,
         issuer=issuer,
-        authorization_endpoint=_endpoint(found, "authorization_endpoint", issuer),
+        authorization_endpoint=_without_ours(_endpoint(found, "authorization_endpoint", issuer)),
         token_endpoint=_endpoint(found, "token_endpoint", issuer),
         registration_endpoint=_optional(found, "registration_endpoint", issuer),
         revocation_endpoint=_optional(found, "revocation_endpoint", issuer),
@@ -100,7 +106,7 @@ async def _resource(http: HttpSender, server_url: str, challenge: Challenge | No
         resource, servers = found.get("resource"), found.get("authorization_servers")
         if not isinstance(resource, str) or not covers(resource, server_url):
             raise NoSignIn("the server's sign-in metadata is about another resource")
-        if not isinstance(servers, list) or not servers or not _may_be_asked(servers[0], server_url):
+        if not isinstance(servers, list) or not servers or not _is_issuer(servers[0], server_url):
             raise NoSignIn("the server's sign-in metadata names no authorization server")
         return resource, scope_of(" ".join(_words(found.get("scopes_supported")))), servers[0]
     raise NoSignIn("the server publishes no sign-in metadata (RFC 9728)")
@@ -157,6 +163,18 @@ def _endpoint(found: Mapping[str, Any], name: str, issuer: str) -> str:
     if value is None:
         raise NoSignIn(f"the authorization server's metadata has no usable {name}")
     return value
+
+
+def _without_ours(endpoint: str) -> str:
+    names = {name for name, _ in parse_qsl(urlsplit(endpoint).query, keep_blank_values=True)}
+    if names & OURS:
+        raise NoSignIn("the authorization server's authorization_endpoint is a request already")
+    return endpoint
+
+
+def _is_issuer(value: object, server_url: str) -> bool:
+    """An issuer has no query (RFC 8414 § 2)."""
+    return isinstance(value, str) and "?" not in value and _may_be_asked(value, server_url)
 
 
 def _optional(found: Mapping[str, Any], name: str, issuer: str) -> str | None:

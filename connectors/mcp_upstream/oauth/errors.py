@@ -2,6 +2,8 @@
 
 UpstreamFault
 ├── NoSignIn        the server offers no sign-in that we would use; the message says why
+│   └── NoRegistration  its authorization server takes no new clients by itself; `issuer` says which it is
+├── NoRevocation    it offers no way to give tokens back; nothing was sent
 └── TokenRefused    its authorization server refused a code, a refresh token or us; `code` says which
 """
 
@@ -25,9 +27,10 @@ KNOWN: Final = frozenset(
         "unauthorized_client",
         "unsupported_grant_type",
         "unsupported_response_type",
+        "unsupported_token_type",
     }
 )
-"""Error codes of RFC 6749, 7591, 8707 and OpenID Connect that may be repeated."""
+"""Error codes of RFC 6749, 7009, 7591, 8707 and OpenID Connect that may be repeated."""
 
 
 class NoSignIn(UpstreamFault):
@@ -35,6 +38,21 @@ class NoSignIn(UpstreamFault):
 
     def __init__(self, message: str) -> None:
         super().__init__(message, sent=True)
+
+
+class NoRegistration(NoSignIn):
+    """An admin has to register a client first."""
+
+    def __init__(self, issuer: str) -> None:
+        self.issuer = issuer
+        super().__init__("the authorization server takes no new clients; an admin must register one there first")
+
+
+class NoRevocation(UpstreamFault):
+    """There is nobody to give tokens back to."""
+
+    def __init__(self) -> None:
+        super().__init__("the authorization server offers no revocation (RFC 7009)", sent=False)
 
 
 class TokenRefused(UpstreamFault):

@@ -11,13 +11,16 @@ import orjson
 from connectors.base import HttpSender
 from connectors.errors import UpstreamUnreachable
 from connectors.mcp_upstream.oauth.discovery import SignIn
-from connectors.mcp_upstream.oauth.errors import NoSignIn, TokenRefused
+from connectors.mcp_upstream.oauth.errors import NoRegistration, NoSignIn, TokenRefused
 from connectors.mcp_upstream.oauth.tokens import MAX_BYTES, OAuthClient
 
 SECONDS: Final = 10.0
 NAME: Final = "Keyreeve"
 METHODS: Final = ("client_secret_basic", "client_secret_post", "none")
 """How we can show who we are, the best first."""
+
+YEAR_10_000: Final = 253_402_300_800
+"""In seconds since 1970. Before it a moment is a date; a secret that ends later never does."""
 
 _ID = re.compile(r"[\x21-\x7e]{1,500}")
 _SECRET = re.compile(r"[\x20-\x7e]{1,2000}")
@@ -60,11 +63,11 @@ async def register(http: HttpSender, sign_in: SignIn, redirect_uri: str) -> Regi
     """A client made for us by dynamic registration.
 
     Raises:
-        NoSignIn: the server takes no registrations, or no method of ours. TokenRefused: it refused this one.
+        NoRegistration: the server takes none. NoSignIn: no method of ours. TokenRefused: it refused this one.
         UpstreamFault, EgressRefused: as `HttpSender.send`.
     """
     if sign_in.registration_endpoint is None:
-        raise NoSignIn("the authorization server takes no new clients; an admin must register one there first")
+        raise NoRegistration(sign_in.issuer)
     wanted = method_of(sign_in)
     parts = urlsplit(sign_in.registration_endpoint)
     origin = f"{parts.scheme}://{parts.netloc}"
@@ -110,5 +113,5 @@ def _registered(found: Mapping[str, Any], wanted: str) -> Registered:
     if secret is None and method != "none":
         raise UpstreamUnreachable("the registration promised a secret and brought none", sent=True)
     expires = found.get("client_secret_expires_at")
-    lasts = expires if type(expires) is int and 0 < expires < 2**40 and secret is not None else None
+    lasts = expires if type(expires) is int and 0 < expires < YEAR_10_000 and secret is not None else None
     return Registered(OAuthClient(client_id, secret if method != "none" else None, method), lasts)

@@ -34,10 +34,11 @@ def prepared(what: str, origin: str, meter: Meter) -> Prepared:
 
 
 async def send(http: HttpSender, request: Prepared, secret: Secret) -> Answer:
-    """Sends it to where the credential says. The data of a refresh's answer are the next `Tokens`; of a revocation,
-    whether the server said that it was done. A refusal is an answer whose error names its `code`.
+    """Sends it to where the credential says. The data of a refresh's answer are the next `Tokens`; a revocation, up to
+    two requests, has none. A refusal is an answer whose error names its `code`.
 
     Raises:
+        NoRevocation: there is nobody to give the tokens back to.
         UpstreamFault, EgressRefused: as `HttpSender.send`.
     """
     try:
@@ -47,7 +48,8 @@ async def send(http: HttpSender, request: Prepared, secret: Secret) -> Answer:
     try:
         if request.operation.id == REFRESH:
             return _answer(await refresh(http, held))
-        return _answer(await give_back(http, held))
+        await give_back(http, held)
+        return _answer(None)
     except TokenRefused as error:
         return _answer(None, {"detail": str(error), "code": error.code, "status": 400})
 

@@ -14,7 +14,7 @@ from connectors.base import HttpSender, RawAnswer
 from connectors.errors import UpstreamUnreachable
 from connectors.mcp_upstream.oauth.challenge import scope_of
 from connectors.mcp_upstream.oauth.discovery import SignIn
-from connectors.mcp_upstream.oauth.errors import TokenRefused
+from connectors.mcp_upstream.oauth.errors import NoRevocation, TokenRefused
 
 SECONDS: Final = 15.0
 MAX_BYTES: Final = 64 * 1024
@@ -118,16 +118,22 @@ async def refresh(http: HttpSender, held: Tokens) -> Tokens:
     )
 
 
-async def give_back(http: HttpSender, held: Tokens) -> bool:
-    """Revokes them (RFC 7009), the refresh token where there is one, which takes the others along; whether the server
-    said that it did. Raises UpstreamFault, EgressRefused."""
+async def give_back(http: HttpSender, held: Tokens) -> None:
+    """Revokes both (RFC 7009): the refresh token first, which should take the other along, and the other all the same.
+    Returns when the server has said of each that it opens nothing any more.
+
+    Raises:
+        NoRevocation: it offers no such thing, and nothing was sent. TokenRefused: it would not.
+        UpstreamFault, EgressRefused: as `HttpSender.send`.
+    """
     if held.revocation_endpoint is None:
-        return False
-    token, hint = held.access_token, "access_token"
-    if held.refresh_token is not None:
-        token, hint = held.refresh_token, "refresh_token"
-    raw = await _post(http, held.revocation_endpoint, held.client, {"token": token, "token_type_hint": hint})
-    return raw.status == 200
+        raise NoRevocation
+    for token, hint in ((held.refresh_token, "refresh_token"), (held.access_token, "access_token")):
+        if token is None:
+            continue
+        raw = await _post(http, held.revocation_endpoint, held.client, {"token": token, "token_type_hint": hint})
+        if raw.status != 200:
+            raise _refusal(raw)
 
 
 async def _post(http: HttpSender, endpoint: str, client: OAuthClient, fields: Mapping[str, str]) -> RawAnswer:
@@ -159,14 +165,9 @@ def _shown(client: OAuthClient) -> tuple[tuple[tuple[str, str], ...], Mapping[st
 
 def _tokens(raw: RawAnswer) -> Mapping[str, Any]:
     """The parts of a token answer (RFC 6749 § 5). Raises TokenRefused, UpstreamUnreachable."""
-    try:
-        found = orjson.loads(raw.body)
-    except orjson.JSONDecodeError:
-        found = None
+    found = _json(raw)
     if raw.status != 200:
-        if raw.status in (400, 401, 403) and isinstance(found, dict) and "error" in found:
-            raise TokenRefused(found["error"])
-        raise UpstreamUnreachable(f"the authorization server answered {raw.status}", sent=True)
+        raise _refusal(raw)
     if not isinstance(found, dict):
         raise _unusable()
     if isinstance(found.get("error"), str):
@@ -186,6 +187,20 @@ def _tokens(raw: RawAnswer) -> Mapping[str, Any]:
         "scope": scope_of(found.get("scope")),
         "expires_in": lasts,
     }
+
+
+def _json(raw: RawAnswer) -> Any:
+    try:
+        return orjson.loads(raw.body)
+    except orjson.JSONDecodeError:
+        return None
+
+
+def _refusal(raw: RawAnswer) -> TokenRefused | UpstreamUnreachable:
+    found = _json(raw)
+    if raw.status in (400, 401, 403) and isinstance(found, dict) and "error" in found:
+        return TokenRefused(found["error"])
+    return UpstreamUnreachable(f"the authorization server answered {raw.status}", sent=True)
 
 
 def _unusable() -> UpstreamUnreachable:

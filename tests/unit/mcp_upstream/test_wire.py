@@ -1,17 +1,21 @@
 """Answers as JSON and as streams, and sessions of older servers."""
 
 import asyncio
+from time import monotonic
 from typing import Any
 
 import orjson
 import pytest
 
-from connectors.base import RawAnswer
+from connectors.auth import Authorisation
+from connectors.base import Operation, Prepared, RawAnswer
 from connectors.errors import UpstreamUnreachable
 from connectors.mcp_upstream import wire
-from connectors.mcp_upstream.sessions import Sessions, key_of
+from connectors.mcp_upstream.line import Headers, Line
+from connectors.mcp_upstream.listening import Listening
+from connectors.mcp_upstream.sessions import Client, Sessions
 
-Headers = tuple[tuple[str, str], ...]
+ORIGIN = "https://a.example"
 
 
 def stream(text: bytes) -> RawAnswer:
@@ -74,14 +78,16 @@ class Older:
         self.known: set[str] = set()
         self.calls: list[tuple[str, int]] = []
         self.refuses = 0
+        self.told: list[Any] = []
 
-    async def post(self, headers: Headers, body: bytes) -> RawAnswer:
+    async def send(self, *, headers: Headers, body: bytes, **_: Any) -> RawAnswer:
         message, given = orjson.loads(body), dict(headers)
         if self.refuses:
             return RawAnswer(self.refuses, {}, b"")
         if message["method"] == "initialize":
             assert "Mcp-Session-Id" not in given
             self.sessions += 1
+            self.told.append(message["params"]["capabilities"])
             self.known.add(f"s{self.sessions}")
             found = {"protocolVersion": "2025-06-18"}
             return json({"id": message["id"], "result": found}, session=f"s{self.sessions}")
@@ -94,29 +100,52 @@ class Older:
         return json({"id": message["id"], "result": {}})
 
 
+def line_to(server: Any, credential: str = "x") -> Line:
+    operation = Operation("tool:t", "POST", "/tools/t", "write")
+    prepared = Prepared(operation=operation, method="POST", origin=ORIGIN, path="/mcp", headers=(), body=b"", meters=())
+    authorisation = Authorisation((("Authorization", f"Bearer {credential}"),), (credential.encode(),))
+    return Line(server, prepared, authorisation, (ORIGIN,), monotonic() + 60)
+
+
+async def send(sessions: Sessions, line: Line, body: bytes, client: Client | None = None) -> tuple[RawAnswer, int]:
+    async def ask(headers: Headers, body: bytes, _id: int, _listening: Listening) -> RawAnswer:
+        return await line.post(headers, body)
+
+    return await sessions.send(line, client or Client(), body, ask)
+
+
 async def test_sessions_are_opened_once_and_again_where_lost() -> None:
     older, sessions = Older(), Sessions()
     _, body = wire.request("2025-11-25", "tools/call", {"name": "x"})
-    key = key_of("https://a.example", "/mcp", "", (("Authorization", "Bearer x"),))
+    line = line_to(older)
     for _ in range(2):
-        raw, id_ = await sessions.send(older.post, key, body)
+        raw, id_ = await send(sessions, line, body)
         assert wire.read_reply(raw, id_).result == {}
     older.known.clear()
-    await sessions.send(older.post, key, body)
-    other = key_of("https://a.example", "/mcp", "", (("Authorization", "Bearer y"),))
-    await sessions.send(older.post, other, body)
+    await send(sessions, line, body)
+    await send(sessions, line_to(older, "y"), body)
     assert [session for session, _ in older.calls] == ["s1", "s1", "s2", "s3"], "one credential, one session"
     assert len(set(older.calls)) == 4, "no id twice in a session"
+
+
+async def test_a_client_that_can_be_asked_has_a_session_of_its_own() -> None:
+    older, sessions = Older(), Sessions()
+    _, body = wire.request("2025-11-25", "tools/call", {"name": "x"})
+    form: dict[str, Any] = {"elicitation": {"form": {}}}
+    for client in (Client(), Client(form, "priya:1"), Client(form, "priya:2"), Client(form, "priya:1"), Client()):
+        await send(sessions, line_to(older), body, client)
+    assert [session for session, _ in older.calls] == ["s1", "s2", "s3", "s2", "s1"]
+    assert older.told == [{}, form, form]
 
 
 async def test_a_refused_handshake_is_the_answer() -> None:
     older, sessions = Older(), Sessions()
     older.refuses = 401
-    raw, _ = await sessions.send(older.post, b"k", wire.request("2025-11-25", "tools/list", {})[1])
+    raw, _ = await send(sessions, line_to(older), wire.request("2025-11-25", "tools/list", {})[1])
     assert raw.status == 401
     older.refuses = 500
     with pytest.raises(UpstreamUnreachable) as caught:
-        await sessions.send(older.post, b"k", wire.request("2025-11-25", "tools/list", {})[1])
+        await send(sessions, line_to(older), wire.request("2025-11-25", "tools/list", {})[1])
     assert caught.value.sent is False, "the request itself was not sent"
 
 
@@ -124,19 +153,20 @@ async def test_a_call_given_up_is_taken_back_in_its_session() -> None:
     older, sessions, begun = Older(), Sessions(), asyncio.Event()
     taken: list[Any] = []
 
-    async def post(headers: tuple[tuple[str, str], ...], body: bytes) -> RawAnswer:
-        message = orjson.loads(body)
-        if message["method"] == "tools/call":
-            taken.append(message["id"])
-            begun.set()
-            await asyncio.Event().wait()
-        if message["method"] == "notifications/cancelled":
-            taken.append((dict(headers)["Mcp-Session-Id"], message["params"]["requestId"]))
-            raise UpstreamUnreachable("gone", sent=True)
-        return await older.post(headers, body)
+    class Slow:
+        async def send(self, *, headers: Headers, body: bytes, **more: Any) -> RawAnswer:
+            message = orjson.loads(body)
+            if message["method"] == "tools/call":
+                taken.append(message["id"])
+                begun.set()
+                await asyncio.Event().wait()
+            if message["method"] == "notifications/cancelled":
+                taken.append((dict(headers)["Mcp-Session-Id"], message["params"]["requestId"]))
+                raise UpstreamUnreachable("gone", sent=True)
+            return await older.send(headers=headers, body=body, **more)
 
     _, body = wire.request("2025-11-25", "tools/call", {"name": "x"})
-    running = asyncio.ensure_future(sessions.send(post, b"k", body))
+    running = asyncio.ensure_future(send(sessions, line_to(Slow()), body))
     await begun.wait()
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
