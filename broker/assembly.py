@@ -26,6 +26,7 @@ from broker.audit.export import AuditExport
 from broker.audit.query import AuditQuery
 from broker.audit.trail import AuditTrail
 from broker.calling import Calls, assemble_calls, ended
+from broker.db.notices import Notices
 from broker.db.server_checks import ExternalDatabase
 from broker.gate import revoke
 from broker.identity.authenticate import Authenticator
@@ -60,6 +61,8 @@ from broker.tools.codemode.ready import ReadySandbox
 from broker.tools.explaining import Explaining
 from broker.tools.listing import Listing
 from broker.tools.parts import make_portal, make_runner
+from broker.tools.questions import Questions
+from broker.tools.underway import Underway
 from broker.tools.watching import Watching
 from connectors.egress import EgressPolicy
 from connectors.http import HttpClient
@@ -98,10 +101,12 @@ async def assemble(orders: Ordered) -> AsyncIterator[Services]:
         calls = await assemble_calls(settings, orders.database, parts, http, views, stack)
         specs = Specs(parts.db, http, settings.spec_dir)
         ready = await stack.enter_async_context(ReadySandbox(settings, specs, views))
-        services = _services(orders, parts, calls, views, specs, egress, ready, http)
+        notices = Notices(parts.db, orders.database.connect_kwargs())
+        services = _services(orders, parts, calls, views, specs, egress, ready, http, notices)
         await calls.nodes.beat(parts.clock.now())
         stack.push_async_callback(calls.nodes.leave)
-        for background in (services.watching.run(), watch_loop(parts.metrics)):
+        running = (notices.run(), services.watching.run(), services.underway.run(), watch_loop(parts.metrics))
+        for background in running:
             stack.push_async_callback(ended, asyncio.ensure_future(background))
         await stack.enter_async_context(_jobs(settings, parts, calls, services.definitions).running())
         yield services
@@ -133,10 +138,13 @@ def _services(
     egress: EgressPolicy,
     ready: ReadySandbox,
     http: HttpClient,
+    notices: Notices,
 ) -> Services:
     db, trail, clock = parts.db, parts.trail, parts.clock
     authenticator = Authenticator(db)
-    accounts = _accounts(parts, calls, views)
+    carried = Carried(parts.vault_.platform_digest(PURPOSE, b""))
+    definitions = _definitions(parts, calls, views)
+    accounts = _accounts(parts, calls, views, definitions)
     addresses = _Addresses(orders.base_url)
     keeping = Keeping(db, parts.vault_, trail, reach)
     return Services(
@@ -150,8 +158,10 @@ def _services(
         ),
         portal=make_portal(parts, calls, authenticator, views, ready, keeping, orders.settings.limits),
         listing=Listing(authenticator=authenticator, views=views, clock=clock, connect_url=addresses.connect),
-        carried=Carried(parts.vault_.platform_digest(PURPOSE, b"")),
-        watching=Watching(db, orders.database.connect_kwargs()),
+        carried=carried,
+        watching=Watching(db, notices),
+        underway=Underway(notices, parts.metrics),
+        questions=Questions(notices, carried, clock),
         explaining=Explaining(authenticator=authenticator, views=views, clock=clock),
         gate=calls.gate,
         trail=trail,
@@ -165,13 +175,16 @@ def _services(
         keys=Keys(db=db, trail=trail, revocation=revoke),
         sessions=Sessions(db=db, trail=trail, revocation=revoke, mcp_url=addresses.mcp),
         grants=Grants(db=db, trail=trail, policy_changed=revoke.policy_changed),
-        offboarding=Offboarding(db=db, trail=trail, revocation=revoke, drain=calls.drain),
-        connections=_connections(parts, calls, views, specs, egress),
+        offboarding=Offboarding(
+            db=db, trail=trail, revocation=revoke, drain=calls.drain, giving_back=calls.giving_back
+        ),
+        connections=_connections(parts, calls, views, specs, egress, definitions),
         accounts=accounts,
         budgets=Budgets(db),
         views=views,
         base_url=orders.base_url,
-        **_servers(parts, calls, views),
+        definitions=definitions,
+        renewals=calls.renewals,
         **_people(orders, parts, accounts, authenticator, views, http),
     )
 
@@ -186,16 +199,13 @@ def _tenants(settings: Settings, parts: Sealed) -> Tenants:
     )
 
 
-def _servers(parts: Sealed, calls: Calls, views: Views) -> dict[str, Any]:
-    """What connections to MCP servers need beside the rest, by the names of `Services`."""
-    return {"definitions": _definitions(parts, calls, views), "renewals": calls.renewals}
-
-
 def _definitions(parts: Sealed, calls: Calls, views: Views) -> DefinitionPins:
     return DefinitionPins(db=parts.db, trail=parts.trail, maintenance=calls.maintenance, views=views, clock=parts.clock)
 
 
-def _connections(parts: Sealed, calls: Calls, views: Views, specs: Specs, egress: EgressPolicy) -> Connections:
+def _connections(
+    parts: Sealed, calls: Calls, views: Views, specs: Specs, egress: EgressPolicy, definitions: DefinitionPins
+) -> Connections:
     return Connections(
         db=parts.db,
         trail=parts.trail,
@@ -204,11 +214,11 @@ def _connections(parts: Sealed, calls: Calls, views: Views, specs: Specs, egress
         principals=calls.principals,
         egress=egress,
         clock=parts.clock,
-        definitions=_definitions(parts, calls, views),
+        definitions=definitions,
     )
 
 
-def _accounts(parts: Sealed, calls: Calls, views: Views) -> Accounts:
+def _accounts(parts: Sealed, calls: Calls, views: Views, definitions: DefinitionPins) -> Accounts:
     deposit = Deposit(
         db=parts.db,
         vault_=parts.vault_,
@@ -217,9 +227,16 @@ def _accounts(parts: Sealed, calls: Calls, views: Views) -> Accounts:
         principals=calls.principals,
         views=views,
         clock=parts.clock,
-        definitions=_definitions(parts, calls, views),
+        definitions=definitions,
     )
-    return Accounts(db=parts.db, trail=parts.trail, deposit=deposit, drain=calls.drain, clock=parts.clock)
+    return Accounts(
+        db=parts.db,
+        trail=parts.trail,
+        deposit=deposit,
+        drain=calls.drain,
+        clock=parts.clock,
+        giving_back=calls.giving_back,
+    )
 
 
 def _people(
@@ -243,7 +260,13 @@ def _people(
         ),
         "own_accounts": OwnAccounts(**stored),
         "upstream_sign_ins": make_upstream_sign_ins(
-            base_url=base_url, vault_=parts.vault_, clock=parts.clock, views=views, http=http, **stored
+            base_url=base_url,
+            vault_=parts.vault_,
+            clock=parts.clock,
+            views=views,
+            http=http,
+            egress=EgressPolicy(orders.settings.allow_upstream),
+            **stored,
         ),
         "oidc": make_oidc(
             revocation=revoke,
@@ -251,7 +274,7 @@ def _people(
             http=http,
             documents=Documents(http, EgressPolicy(orders.settings.allow_upstream)),
             vault_=parts.vault_,
-            redirect_uri=lambda tenant: f"{base_url}/t/{tenant}/signin/callback",
+            base_url=base_url,
             random=secrets.token_bytes,
             **stored,
         ),

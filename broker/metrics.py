@@ -173,6 +173,9 @@ class Metrics:
         self._suppressed = Counter(
             "keyreeve_refusals_counted", "Refusals that are in the audit as a count alone.", registry=r
         )
+        self._cancellations_dropped = Counter(
+            "keyreeve_cancellations_dropped", "Cancelled requests that other processes were not told of.", registry=r
+        )
         self._auth = counted("keyreeve_auth_failures", "Requests without a usable bearer.", "code")
         self._swept = Counter("keyreeve_swept_calls", "Open calls the sweeper closed as unknown.", registry=r)
         self._definitions = counted("keyreeve_definition_checks", "Looks at what MCP servers declare.", "outcome")
@@ -186,6 +189,7 @@ class Metrics:
         self._program_limits = counted("keyreeve_program_limits", "Programs stopped by a limit.", "limit")
         self._program_cpu = timed("keyreeve_program_cpu_seconds", "CPU time of a program.")
         self._program_wall = timed("keyreeve_program_seconds", "A program, from start to result.")
+        self._line = timed("keyreeve_line_seconds", "Requests that waited for their tenant's turn.")
         self._loop_lag = Histogram(
             "keyreeve_event_loop_lag_seconds", "How late a timer of 20 ms fired.", buckets=LAG_SECONDS, registry=r
         )
@@ -230,6 +234,10 @@ class Metrics:
         if limit is not None:
             self._program_limits.inc(limit)
 
+    def waited_in_line(self, seconds: float) -> None:
+        """A request waited so long for its tenant's turn."""
+        self._line.observe(seconds)
+
     def loop_late(self, seconds: float) -> None:
         """A timer fired so much after its time."""
         self._loop_lag.observe(seconds)
@@ -241,6 +249,10 @@ class Metrics:
     def suppressed(self, refusals: int) -> None:
         """So many refusals went into the audit as one counting event."""
         self._suppressed.inc(refusals)
+
+    def cancellation_dropped(self) -> None:
+        """A client took back a request that is not of this process, and too many such are being told already."""
+        self._cancellations_dropped.inc()
 
     def auth_failed(self, code: str) -> None:
         """A request had no usable bearer."""

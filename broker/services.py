@@ -1,4 +1,4 @@
-"""What the endpoints are handed: one object with every service of this process. Built in `app.py`, nowhere else."""
+"""What the endpoints are handed: one object with every service of this process. Built in `assembly.py`, nowhere else."""
 
 from dataclasses import dataclass
 
@@ -39,6 +39,8 @@ from broker.tools.codemode.portal.run import Portal
 from broker.tools.execute import ToolRunner
 from broker.tools.explaining import Explaining
 from broker.tools.listing import Listing
+from broker.tools.questions import Questions
+from broker.tools.underway import Underway
 from broker.tools.watching import Watching
 
 
@@ -56,6 +58,8 @@ class Services:
     listing: Listing
     carried: Carried
     watching: Watching
+    underway: Underway
+    questions: Questions
     explaining: Explaining
     gate: Gate
     trail: AuditTrail

@@ -14,7 +14,7 @@ from broker.audit.events import RefusalFacts
 from broker.audit.trail import AuditTrail
 from broker.clock import Clock
 from broker.domain import Account, Connection, Resolved
-from broker.errors import Field, Problem
+from broker.errors import Field, Problem, misfit
 from broker.gate.idempotency import Idempotency, Replay
 from broker.gate.perform import KEPT_REFUSALS, Gate
 from broker.gate.types import CallRequest, Performed, Reload
@@ -204,8 +204,9 @@ class ToolRunner:
         except PayloadTooLarge as error:
             raise Problem("payload_too_large", str(error)) from None
         except InvalidInput as error:
-            fields = [Field(f"tool_input.{f.path}" if f.path else "tool_input", f.problem) for f in error.fields]
-            raise Problem("invalid_input", str(error)[:1000], fields=fields, hint=error.hint) from None
+            root = "tool_input"
+            fields = [Field(f"{root}.{f.path}" if f.path else root, f.problem, f.unknown) for f in error.fields]
+            raise misfit(fields, str(error), hint=error.hint) from None
         except EgressRefused as error:
             raise Problem("egress_refused", error.reason) from None
         except SpecError as error:
@@ -292,7 +293,6 @@ class ToolRunner:
             detail=problem.detail[:300],
         )
         await self._trail.refusal(resolved.caller, facts)
-        problem.recorded = True
 
 
 def result_of(performed: Performed, prepared: Prepared, execution_id: UUID) -> Result:

@@ -17,6 +17,7 @@ import structlog
 
 from broker.db import functions
 from broker.db.database import Database
+from broker.db.notices import Notices
 from broker.domain import Caller
 from broker.errors import Problem
 from broker.gate.revoke import CHANGED_CHANNEL
@@ -75,15 +76,15 @@ class Watch:
 class Watching:
     """Everybody who waits in this process."""
 
-    def __init__(self, db: Database, connect: dict[str, object]) -> None:
+    def __init__(self, db: Database, notices: Notices) -> None:
         self._db = db
-        self._connect = connect
         self._watches: set[Watch] = set()
         self._identities: Counter[UUID] = Counter()
         self._tenants: Counter[UUID] = Counter()
         self._heard: set[UUID] = set()
         self._wake = asyncio.Event()
         self._closed = False
+        notices.hear(CHANGED_CHANNEL, self._hear)
 
     def __len__(self) -> int:
         return len(self._watches)
@@ -143,20 +144,16 @@ class Watching:
 
     async def run(self) -> None:
         """Looks until cancelled."""
-        listening = asyncio.ensure_future(self._listen_forever())
         loop = asyncio.get_running_loop()
         everybody_at = loop.time()
-        try:
-            while True:
-                try:
-                    await asyncio.wait_for(self._wake.wait(), max(0.0, everybody_at - loop.time()))
-                except TimeoutError:
-                    everybody_at = loop.time() + PERIOD
-                    self._heard.update(watch.tenant_id for watch in self._watches)
-                self._wake.clear()
-                await self._look_at_heard()
-        finally:
-            listening.cancel()
+        while True:
+            try:
+                await asyncio.wait_for(self._wake.wait(), max(0.0, everybody_at - loop.time()))
+            except TimeoutError:
+                everybody_at = loop.time() + PERIOD
+                self._heard.update(watch.tenant_id for watch in self._watches)
+            self._wake.clear()
+            await self._look_at_heard()
 
     async def _look_at_heard(self) -> None:
         heard, self._heard = self._heard, set()
@@ -170,27 +167,8 @@ class Watching:
             _log.warning("watching_failed", error=type(error).__name__)
             await asyncio.sleep(PERIOD)
 
-    async def _listen_forever(self) -> None:
-        while True:
-            try:
-                await self._listen()
-            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-                _log.warning("change_listener_lost", error=type(error).__name__)
-            await asyncio.sleep(PERIOD)
-
-    async def _listen(self) -> None:
-        connection = await asyncpg.connect(**self._connect, timeout=10)
-        lost = asyncio.Event()
-        connection.add_termination_listener(lambda _: lost.set())
-        try:
-            await connection.add_listener(CHANGED_CHANNEL, self._hear)
-            await lost.wait()
-        finally:
-            if not connection.is_closed():
-                await connection.close(timeout=2)
-
-    def _hear(self, _connection: object, _pid: int, _channel: str, payload: object) -> None:
-        tenant_id = parse_id(str(payload))
+    def _hear(self, payload: str) -> None:
+        tenant_id = parse_id(payload)
         if tenant_id is not None and self._watches:
             self._heard.add(tenant_id)
             self._wake.set()

@@ -20,7 +20,8 @@ MAX_URL: Final = 400
 MAX_READ_TOOLS: Final = 500
 MAX_HEADER_VALUE: Final = 4_096
 
-_KNOWN: Final = ("url", "ready", "prefix", "read_tools", "asks", "auth")
+WAITING: Final = "asks_while_waiting"
+_KNOWN: Final = ("url", "ready", "prefix", "read_tools", "asks", WAITING, "auth")
 AUTHS: Final = ("any", "oauth", "token")
 _TOKEN = re.compile(r"[A-Za-z0-9\-._~+/]{1,4096}=*")  # token68, RFC 9110 § 11.2
 _HEADER_NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,63}")
@@ -39,6 +40,7 @@ CONFIG_HELP: Final[Mapping[str, str]] = {
     "read_tools": "tools that only read, by the server's own names; or `annotated`: believe its readOnlyHint. "
     "Any other tool is a write",
     "asks": "what the server may ask of the caller's own client: of elicitation (default), sampling, roots; [] nothing",
+    WAITING: "false (default); true: clients of 2025-11-25 and before are asked too, while their call waits",
     "auth": "what the page for connecting offers: `oauth` (signing in to the server), `token` (pasting a credential), "
     "`any` (default): both",
 }
@@ -107,9 +109,10 @@ def check_config(config: Mapping[str, Json]) -> dict[str, Json]:
     ]
     checked = {
         "url": _url(config, problems),
-        "prefix": _prefix(config.get("prefix", True), problems),
+        "prefix": _flag(config, "prefix", default=True, problems=problems),
         "read_tools": _read_tools(config.get("read_tools", []), problems),
         "asks": _asks(config.get("asks", ["elicitation"]), problems),
+        WAITING: _flag(config, WAITING, default=False, problems=problems),
         "auth": _auth(config.get("auth", "any"), problems),
     }
     if problems:
@@ -144,10 +147,12 @@ def _auth(value: Json, problems: list[FieldProblem]) -> str:
     return str(value)
 
 
-def _prefix(value: Json, problems: list[FieldProblem]) -> bool:
+def _flag(config: Mapping[str, Json], name: str, *, default: bool, problems: list[FieldProblem]) -> bool:
+    value = config.get(name, default)
     if not isinstance(value, bool):
-        problems.append(FieldProblem("prefix", "must be true or false"))
-    return value is not False
+        problems.append(FieldProblem(name, "must be true or false"))
+        return default
+    return value
 
 
 def _read_tools(value: Json, problems: list[FieldProblem]) -> list[str] | str:

@@ -113,7 +113,7 @@ def offered(capabilities: Mapping[str, Json], asks: object) -> dict[str, Json]:
 def meta(round_: Round, config: Mapping[str, Json], *, modern: bool) -> dict[str, Json] | None:
     """What the round adds to a request's `_meta`, None for nothing; it keeps what the server is told of the client."""
     found: dict[str, Json] = {PROGRESS_KEY: PROGRESS} if round_.progress else {}
-    can = modern or round_.put is not None
+    can = config.get("asks_while_waiting") is True if round_.put is not None else modern
     round_.passed = offered(round_.capabilities, config.get("asks")) if can else {}
     if round_.passed and modern:
         found[CAPABILITIES_KEY] = round_.passed

@@ -133,7 +133,7 @@ class Client:
         self.http = http
         self.person = person
         self.connector = McpConnector()
-        self.view = View(check_config({"url": url}))
+        self.view = View(check_config({"url": url, "asks_while_waiting": True}))
         self.kind = "none"
         self.secret = Secret(b"none")
 

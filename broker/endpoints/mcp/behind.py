@@ -13,11 +13,12 @@ import orjson
 
 from broker.accounts.views import View
 from broker.domain import Caller, Connection, Resolved
+from broker.endpoints.mcp import rounds
 from broker.endpoints.mcp.answers import Json
 from broker.endpoints.mcp.catalog import shows
-from broker.endpoints.mcp.recording import record
+from broker.endpoints.mcp.recording import on_record
 from broker.endpoints.mcp.relay import Relay
-from broker.endpoints.mcp.rounds import begin, brought, wanted
+from broker.endpoints.mcp.rounds import brought, wanted
 from broker.endpoints.mcp.rpc import INTERNAL_ERROR, INVALID_PARAMS, Refused
 from broker.endpoints.mcp.visit import META_DEADLINE, META_INTENT, Visit, problem_object, seconds_of, text_of
 from broker.errors import Problem
@@ -27,6 +28,7 @@ from broker.tools.choose import choose_account
 from broker.tools.request import ExecuteRequest
 from broker.tools.results import Result
 from connectors.base import Operation
+from connectors.mcp_upstream.config import WAITING
 from connectors.mcp_upstream.definitions import Pinned
 
 if TYPE_CHECKING:
@@ -79,16 +81,12 @@ class Behind:
 
     async def reached(self, visit: Visit, resolved: Resolved, kind: str) -> list[Server]:
         """The servers that have anything of a kind for the caller, through this URL, in the order of their names."""
-        allowed = resolved.caller.bearer.restrictions.connections
         found: list[Server] = []
-        for connection in sorted(resolved.connections, key=lambda c: c.name):
+        for connection in _servers(resolved):
             name = connection.name
-            if connection.connector != "mcp" or connection.status != "active" or not shows(visit, f"{name}_{kind}"):
+            if not shows(visit, f"{name}_{kind}"):
                 continue
-            if allowed is not None and name not in allowed:
-                continue
-            views = self._services.views
-            view = views.peek_connection(connection) or await views.connection(resolved.caller.tenant_id, connection)
+            view = await self._view(resolved, connection)
             tool, pinned = view.tool(f"{name}_{kind}"), view.spec
             if tool is None or not isinstance(pinned, Pinned):
                 continue
@@ -97,18 +95,29 @@ class Behind:
                 found.append(server)
         return found
 
+    async def asks_while_waiting(self, resolved: Resolved) -> bool:
+        """Whether any of the caller's servers may ask a client of the older eras."""
+        for connection in _servers(resolved):
+            if (await self._view(resolved, connection)).config.get(WAITING) is True:
+                return True
+        return False
+
+    async def _view(self, resolved: Resolved, connection: Connection) -> View:
+        views = self._services.views
+        return views.peek_connection(connection) or await views.connection(resolved.caller.tenant_id, connection)
+
     async def ask(
         self, visit: Visit, caller: Caller, server: Server, kind: str, given: Mapping[str, Any], relay: Relay
     ) -> Result:
         """One request, with the client taking part. Raises Asking, Refused; Problem where the caller is not
         authenticated after all."""
         carried = self._services.carried
-        begin(visit, f"{server.name}_{kind}", brought(visit, caller, carried), relay)
+        back = brought(visit, caller, carried)
         try:
-            result = await self.run(visit, server, kind, given)
+            result = await rounds.run(
+                visit, caller, f"{server.name}_{kind}", back, relay, lambda: self.run(visit, server, kind, given)
+            )
         except Problem as problem:
-            tool_name = f"{server.name}_{kind}"
-            await record(self._services, caller, problem, tool_name=tool_name, connection_name=server.name)
             raise self.refused(problem) from None
         asking = wanted(visit, caller, carried, result, server.name)
         if asking is not None:
@@ -116,7 +125,13 @@ class Behind:
         return result
 
     async def run(self, visit: Visit, server: Server, kind: str, given: Mapping[str, Any]) -> Result:
-        """One request. Raises Problem for every refusal; the server's own error is in the result."""
+        """One request. Raises Problem for every refusal, which is on record; the server's own error is in the
+        result."""
+        caller, tool_name = server.resolved.caller, f"{server.name}_{kind}"
+        async with on_record(self._services, caller, tool_name=tool_name, connection_name=server.name):
+            return await self._run(visit, server, kind, given)
+
+    async def _run(self, visit: Visit, server: Server, kind: str, given: Mapping[str, Any]) -> Result:
         meta, limits = visit.message.meta, self._services.settings.limits
         request = ExecuteRequest(
             tool_name=f"{server.name}_{kind}",
@@ -134,7 +149,16 @@ class Behind:
             return problem
         # A detail may repeat a name that was asked for, and models paste tokens where names belong.
         error = orjson.loads(redact(orjson.dumps(problem_object(problem)).decode()))
-        return Refused(INVALID_PARAMS if problem.code in _MODEL else INTERNAL_ERROR, error["detail"], data=error)
+        refused = Refused(INVALID_PARAMS if problem.code in _MODEL else INTERNAL_ERROR, error["detail"], data=error)
+        refused.reason = None  # `run` has written it down
+        return refused
+
+
+def _servers(resolved: Resolved) -> list[Connection]:
+    """The connections with MCP servers that the bearer may use, in the order of their names."""
+    allowed = resolved.caller.bearer.restrictions.connections
+    named = [c for c in resolved.connections if c.connector == "mcp" and c.status == "active"]
+    return sorted((c for c in named if allowed is None or c.name in allowed), key=lambda c: c.name)
 
 
 def failed(result: Result) -> Refused:

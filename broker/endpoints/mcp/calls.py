@@ -9,20 +9,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from broker.domain import CONNECTION_NAME, Caller, Resolved
-from broker.endpoints.mcp import challenge, discovery, portal
+from broker.endpoints.mcp import challenge, discovery, portal, rounds
 from broker.endpoints.mcp.answers import Json, complete, plain, refusal, text_block, tool_result
 from broker.endpoints.mcp.catalog import Catalog, Listed, full_name, shows
 from broker.endpoints.mcp.connecting import CODES, SUFFIX, answered, asks_in_browser, connectable, question
 from broker.endpoints.mcp.recording import record
 from broker.endpoints.mcp.relay import Relay
-from broker.endpoints.mcp.rounds import Brought, begin, brought, wanted
+from broker.endpoints.mcp.rounds import Brought, brought, wanted
 from broker.endpoints.mcp.rpc import INVALID_PARAMS, Refused
 from broker.endpoints.mcp.visit import META_DEADLINE, META_IDEMPOTENCY, META_INTENT, Visit, seconds_of, text_of
 from broker.endpoints.rest.problems import fault
 from broker.errors import Problem, invalid
 from broker.ids import parse_id
 from broker.tools.request import TOOL_NAME, ExecuteRequest
-from broker.tools.results import dumps
+from broker.tools.results import Result, dumps
 
 if TYPE_CHECKING:
     from broker.services import Services
@@ -159,9 +159,12 @@ class Calls:
             if stated is not None:
                 return stated
         request = self._request(visit, name, arguments)
-        begin(visit, name, made.back, made.relay)
+
+        async def execute() -> Result:
+            return await self._services.tools.execute(visit.token, visit.asked(request.connection), request)
+
         try:
-            result = await self._services.tools.execute(visit.token, visit.asked(request.connection), request)
+            result = await rounds.run(visit, made.caller, name, made.back, made.relay, execute)
         except Problem as problem:
             if problem.code in ("unknown_tool", "unknown_connection"):
                 raise NotThere(told_of(problem)) from None

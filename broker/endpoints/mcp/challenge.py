@@ -11,16 +11,21 @@ from broker.errors import Problem
 from broker.identity.oauth.scopes import scope_of
 
 SCOPES: Final = ("tools:read", "tools:write", "tools:destructive")
-"""What a sign-in can be asked for: each holds the ones before it."""
+"""What a sign-in can be asked for: each holds the ones before it.
 
-FIRST_SCOPES: Final = ("tools:read",)
-"""What a sign-in asks for before anything is known of what is wanted."""
+The first challenge names all of them, for a sign-in can be given no more than its client asked for, and few clients
+ask again. VS Code does on a 403 (microsoft/vscode#269883); Claude Code says so and leaves it to the person
+(anthropics/claude-code#44652, #68720); Codex reads no scope out of a challenge (openai/codex#15643); of Cursor nothing
+is documented but that it asks for all of `scopes_supported`. Asked for reading alone, a person could choose nothing
+else on the consent page, ever. What is given is chosen there, and that begins at reading whatever is asked; the token's
+answer says what it came to (RFC 6749 § 5.1).
+"""
 
 
 class OutOfReach(Problem):
     """The bearer is good, and narrower than what is asked: a sign-in with `scopes` would help."""
 
-    def __init__(self, code: str, detail: str, *, hint: str, scopes: Sequence[str] = FIRST_SCOPES) -> None:
+    def __init__(self, code: str, detail: str, *, hint: str, scopes: Sequence[str] = SCOPES) -> None:
         super().__init__(code, detail, hint=hint, sent=False)
         self.scopes = tuple(scopes)
 
@@ -55,10 +60,10 @@ def metadata(base_url: str, place: Place) -> dict[str, Any]:
 def unauthorized(base_url: str, place: Place, *, given: bool) -> str:
     """The `WWW-Authenticate` of a 401. `given`: a bearer was there, and is not good."""
     error = 'error="invalid_token"' if given else None
-    return _bearer(base_url, place, FIRST_SCOPES, error)
+    return _bearer(base_url, place, SCOPES, error)
 
 
-def insufficient(base_url: str, place: Place, scopes: Sequence[str] = FIRST_SCOPES) -> str:
+def insufficient(base_url: str, place: Place, scopes: Sequence[str] = SCOPES) -> str:
     """The `WWW-Authenticate` of a 403 that a wider sign-in would mend; `scopes` are all that the request needs."""
     return _bearer(base_url, place, scopes, 'error="insufficient_scope"')
 

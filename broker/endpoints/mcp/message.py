@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from pydantic_core import from_json
 
+from broker.endpoints.mcp.handshake import HEADER, capabilities_of
 from broker.endpoints.mcp.rpc import (
     HEADER_MISMATCH,
     INVALID_PARAMS,
@@ -33,6 +34,7 @@ SINGLE: Final = frozenset(
         "mcp-method",
         "mcp-name",
         "mcp-protocol-version",
+        "mcp-session-id",
         "origin",
         "x-keyreeve-identifier",
         "x-keyreeve-tenant",
@@ -49,11 +51,19 @@ Headers = Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
-    """One request, or one notification, which has no `id` and no answer.
+class Reply:
+    """A client's answer to what it was asked; `result` is None where that was an error."""
 
-    `version` is the revision it speaks. `capabilities` are the client's, which only the modern era repeats with every
-    request. `client` is how it calls itself, or None.
+    id: RequestId
+    result: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One request; or one notification, which has no `id` and no answer; or the answer to a question of ours.
+
+    `version` is the revision it speaks. `capabilities` are the client's: in the modern era as it repeats them with
+    every request, before that as its session says (`handshake`). `client` is how it calls itself, or None.
     """
 
     version: str
@@ -63,6 +73,7 @@ class Message:
     meta: Mapping[str, Any] = field(default_factory=dict)
     capabilities: Mapping[str, Any] = field(default_factory=dict)
     client: str | None = None
+    reply: "Reply | None" = None
 
     @property
     def modern(self) -> bool:
@@ -116,6 +127,10 @@ def _id(body: Mapping[str, Any]) -> RequestId:
 
 def _read(headers: Headers, body: Mapping[str, Any], id_: RequestId) -> Message:
     method, params = body.get("method"), body.get("params")
+    version = headers.get("mcp-protocol-version")
+    if version in HANDSHAKE and "method" not in body and ("result" in body or "error" in body):
+        result = body.get("result")
+        return Message(version, None, "", {}, reply=Reply(id_, result if isinstance(result, dict) else None))
     if not isinstance(method, str) or not 0 < len(method) <= MAX_METHOD:
         raise Refused(INVALID_REQUEST, "method is missing: answers to requests of ours are not awaited")
     if params is not None and not isinstance(params, dict):
@@ -123,11 +138,10 @@ def _read(headers: Headers, body: Mapping[str, Any], id_: RequestId) -> Message:
     params = params or {}
     meta = params.get("_meta")
     meta = meta if isinstance(meta, dict) else None
-    version = headers.get("mcp-protocol-version")
     if version is None and (meta is None or META_VERSION not in meta):
         version = HANDSHAKE[1]  # what a missing header means, since 2025-06-18
     if version in HANDSHAKE:
-        return Message(version, id_, method, params, meta or {})
+        return Message(version, id_, method, params, meta or {}, capabilities_of(headers.get(HEADER)))
     if id_ is None:
         # A notification names its version in the header alone.
         _served(version)

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Final
 
 from broker.domain import Resolved
-from broker.endpoints.mcp import answers
+from broker.endpoints.mcp import answers, handshake
 from broker.endpoints.mcp.behind import Asking, Behind
 from broker.endpoints.mcp.prompts import Prompts
 from broker.endpoints.mcp.relay import Relay
@@ -29,9 +29,15 @@ class Methods:
     """One per process."""
 
     def __init__(self, services: "Services") -> None:
-        behind = Behind(services)
-        self._resources = Resources(behind)
-        self._prompts = Prompts(behind, self._resources)
+        self._behind = Behind(services)
+        self._resources = Resources(self._behind)
+        self._prompts = Prompts(self._behind, self._resources)
+
+    async def session(self, visit: Visit, resolved: Resolved) -> str | None:
+        """The id of the session that an `initialize` begins; None: the client is in none, for it can be asked nothing,
+        or nothing behind us asks."""
+        session = handshake.session_id(visit.message.params.get("capabilities"))
+        return session if session is not None and await self._behind.asks_while_waiting(resolved) else None
 
     async def waited(self, visit: Visit, resolved: Resolved, relay: Relay) -> bytes:
         """The encoded result of one of `WAITING`. Raises Refused; Problem where the caller is not authenticated after

@@ -6,8 +6,7 @@ neither it nor a proxy gives up on it.
 """
 
 import asyncio
-import contextlib
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine
 from time import monotonic
 from typing import Any, Final
 
@@ -77,8 +76,7 @@ async def _watch(ends: "set[asyncio.Future[Any]]", stream: Stream, relay: Relay 
     """Until one of `ends` is done; meanwhile tells on what arrives, and that the call runs still."""
     began = monotonic()
     while True:
-        hears = relay is not None and relay.token is not None
-        arriving = asyncio.ensure_future(relay.arrived.wait()) if relay is not None and hears else None
+        arriving = asyncio.ensure_future(relay.arrived.wait()) if relay is not None and relay.speaks else None
         try:
             waited = ends if arriving is None else ends | {arriving}
             quiet = None if relay is None else QUIET_SECONDS
@@ -111,30 +109,3 @@ def _last(message: Message, running: "asyncio.Future[bytes]") -> bytes:
     except Problem as problem:
         # The stream has begun: it is too late for an HTTP status.
         return Refused(INTERNAL_ERROR, problem.detail, data=problem_object(problem), id_=message.id).body()
-
-
-class Underway:
-    """The requests of this process that a client may take back by `notifications/cancelled` (2025-11-25 and before; a
-    client of 2026-07-28 hangs up instead). `key` is the bearer's, and whatever else tells clients apart."""
-
-    def __init__(self) -> None:
-        self._requests: dict[tuple[object, ...], list[asyncio.Future[None]]] = {}
-
-    @contextlib.contextmanager
-    def request(self, key: tuple[object, ...]) -> "Iterator[asyncio.Future[None]]":
-        """A future that is done once the request is taken back."""
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._requests.setdefault(key, []).append(future)
-        try:
-            yield future
-        finally:
-            self._requests[key].remove(future)
-            if not self._requests[key]:
-                del self._requests[key]
-            future.cancel()
-
-    def take_back(self, key: tuple[object, ...]) -> None:
-        """Ends the one request of this key. Of two with the same id nobody knows which is meant: both go on."""
-        found = self._requests.get(key, [])
-        if len(found) == 1 and not found[0].done():
-            found[0].set_result(None)

@@ -102,7 +102,7 @@ class Prompts:
             prompt = _offered(server).get(full) if full.startswith(f"{server.name}_") else None
             if prompt is not None:
                 return server, prompt
-        raise Refused(INVALID_PARAMS, "there is no such prompt")
+        raise Refused(INVALID_PARAMS, "there is no such prompt", reason="not_found")
 
 
 def _offered(server: Server) -> dict[str, Prompt]:

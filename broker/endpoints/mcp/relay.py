@@ -1,7 +1,9 @@
-"""How far a call is, told by the server behind it: heard where the call is sent, told on where its caller waits.
+"""What the server behind a call says before its answer, told on where its caller waits: how far the call is, and what
+it asks the caller's client (of the older eras, which answer while the call waits).
 
-The two are in different tasks of one process. What is told only ever grows, as the protocol wants (2026-07-28,
-basic/utilities/progress), also where we told the caller that the call runs before the server said anything.
+It is heard where the call is sent; the two are in different tasks of one process. What is told of the progress only
+ever grows, as the protocol wants (2026-07-28, basic/utilities/progress), also where we told the caller that the call
+runs before the server said anything.
 """
 
 import asyncio
@@ -10,8 +12,11 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any, Final
 
+from broker.domain import Caller
 from broker.endpoints.mcp.message import Message
 from broker.endpoints.mcp.rpc import notification
+from broker.tools.questions import Questions
+from broker.tools.results import dumps
 from connectors.mcp_upstream.rounds import PROGRESS
 from connectors.mcp_upstream.screening import screen
 
@@ -24,17 +29,37 @@ Json = dict[str, Any]
 
 
 class Relay:
-    """One call's. `token` is the caller's own, None where it wants to hear nothing."""
+    """One call's. `token` is the caller's own, None where it wants to hear nothing of the progress; `questions` is
+    there where its client can be asked."""
 
-    def __init__(self, message: Message) -> None:
+    def __init__(self, message: Message, questions: Questions | None = None) -> None:
         token = message.meta.get("progressToken")
         valid = isinstance(token, str | int) and not isinstance(token, bool) and len(str(token)) <= 1_000
         self.token: str | int | None = token if valid else None
+        self.questions = questions
         self.arrived = asyncio.Event()
         self.heard = 0
         self._waiting: deque[Json] = deque(maxlen=MAX_WAITING)
+        self._asked: dict[str, Json] = {}
         self._last = -math.inf
         self._shift = 0.0
+
+    @property
+    def speaks(self) -> bool:
+        """Whether anything may have to be told on before the answer."""
+        return self.token is not None or self.questions is not None
+
+    async def ask(self, caller: Caller, request: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """Puts a request (`{method, params}`) to the caller's client, for as long as the call waits; its result."""
+        if self.questions is None:
+            return None
+        with self.questions.put(caller) as (id_, answer):
+            self._asked[id_] = {"jsonrpc": "2.0", "id": id_, **request}
+            self.arrived.set()
+            try:
+                return await answer
+            finally:
+                self._asked.pop(id_, None)
 
     def hear(self, message: Mapping[str, Any]) -> None:
         """A notification of the server's. Any but the progress of this very call is dropped."""
@@ -70,9 +95,11 @@ class Relay:
         return notification("notifications/progress", told)
 
     def take(self) -> list[bytes]:
-        """What was heard since the last time, as messages."""
+        """What was heard and asked since the last time, as messages."""
         self.arrived.clear()
-        taken = [notification("notifications/progress", told) for told in self._waiting]
+        asked, self._asked = self._asked, {}
+        taken = [dumps(question) for question in asked.values()]
+        taken += [notification("notifications/progress", told) for told in self._waiting]
         self._waiting.clear()
         return taken
 

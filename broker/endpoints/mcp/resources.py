@@ -30,6 +30,7 @@ from connectors.mcp_upstream.resources import Template, usable_uri
 AT_ONCE: Final = 8
 """Servers asked for their lists at the same time."""
 MAX_CURSOR: Final = 60_000
+NOT_TOLD: Final = "no resources/updated is ever sent here: read the resource again instead"
 NOT_FOUND_CODES: Final = frozenset({INVALID_PARAMS, RESOURCE_NOT_FOUND})
 
 
@@ -107,18 +108,20 @@ class Resources:
         result = await self._behind.ask(visit, resolved.caller, server, RESOURCES, {"uri": uri}, relay)
         if result.is_error:
             if code_of(result) in NOT_FOUND_CODES:
-                raise _no_such(visit, asked)
+                missing = _no_such(visit, asked)
+                missing.reason = None  # on record as the call that the server answered so
+                raise missing
             raise failed(result)
         shown, cut = contents(result.data, CONTENT_TEXT_LIMIT)
         shown = [{**content, "uri": _here(visit, server, content["uri"])} for content in shown]
         return listing(visit.message, {"contents": shown, "_meta": result_meta(result, cut=cut)})
 
     async def subscribed(self, visit: Visit, resolved: Resolved) -> bytes:
-        """`resources/subscribe` and `unsubscribe` of the older era: taken for any resource that the caller reaches.
-        That era's notifications need a stream of a session, and there is none: nothing will be told, and the capability
-        is not announced."""
+        """`resources/subscribe` and `unsubscribe` of the older era, which the capabilities do not announce: that era's
+        notifications need a session's stream, and there is none. The protocol's conformance suite asks all the same
+        and wants a result; it is one that promises nothing, and says so."""
         await self._find(visit, resolved, visit.message.params.get("uri"))
-        return complete(visit.message, {})
+        return complete(visit.message, {"_meta": {"keyreeve/warning": NOT_TOLD}})
 
     async def template(self, visit: Visit, resolved: Resolved, uri: Any) -> tuple[Server, str]:
         """The server and the address of a template, as it is called here. Raises Refused."""
@@ -126,7 +129,7 @@ class Resources:
             for template in _offered(server):
                 if uri in (_here(visit, server, template.uri), here(server.name, template.uri)):
                     return server, template.uri
-        raise Refused(INVALID_PARAMS, "there is no such resource template")
+        raise Refused(INVALID_PARAMS, "there is no such resource template", reason="not_found")
 
     async def _find(self, visit: Visit, resolved: Resolved, asked: Any) -> tuple[Server, str]:
         """The server whose resource that is, and what the server calls it. Raises Refused."""
@@ -145,7 +148,7 @@ class Resources:
 
 def _no_such(visit: Visit, uri: Any) -> Refused:
     code = INVALID_PARAMS if visit.message.modern else RESOURCE_NOT_FOUND
-    return Refused(code, "there is no such resource here", data={"uri": str(uri)[:2_000]})
+    return Refused(code, "there is no such resource here", data={"uri": str(uri)[:2_000]}, reason="not_found")
 
 
 def _here(visit: Visit, server: Server, uri: str) -> str:

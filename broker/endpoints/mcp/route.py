@@ -6,9 +6,11 @@ message's form.
 """
 
 import asyncio
-from collections.abc import Coroutine
+import hashlib
+import json
+from collections.abc import Coroutine, Mapping
 from collections.abc import Set as AbstractSet
-from contextlib import ExitStack
+from contextlib import AbstractAsyncContextManager, ExitStack
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
@@ -16,15 +18,16 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
-from broker.domain import Resolved
-from broker.endpoints.mcp import challenge, listen, methods, patience
-from broker.endpoints.mcp.calls import Calls, connection_asked, read_params, told_of
+from broker import turns
+from broker.domain import Caller, Resolved
+from broker.endpoints.mcp import challenge, handshake, listen, methods, patience
+from broker.endpoints.mcp.calls import Calls, NotThere, connection_asked, read_params, told_of
 from broker.endpoints.mcp.catalog import Catalog, full_name
 from broker.endpoints.mcp.challenge import OutOfReach
 from broker.endpoints.mcp.message import Headers, Message, read_headers, read_message
 from broker.endpoints.mcp.methods import Methods
 from broker.endpoints.mcp.place import WELL_KNOWN, Place, place_of, read_options
-from broker.endpoints.mcp.recording import record
+from broker.endpoints.mcp.recording import on_record, record
 from broker.endpoints.mcp.relay import Relay
 from broker.endpoints.mcp.rpc import INVALID_PARAMS, Refused, answer
 from broker.endpoints.mcp.sse import Stuck
@@ -44,6 +47,7 @@ STREAM_SECONDS: Final = listen.LONGEST.total_seconds() + 60
 """The bound around a whole request here, streams included; every other request has the server's own, inside."""
 
 _BEGINNINGS: Final = ("/t/", "/mcp", WELL_KNOWN)
+_OF_CONNECTIONS: Final = frozenset({"tools/list", *methods.WAITING, *methods.PINNED})
 _NOTHING_SAID: Final = Message(HANDSHAKE[-1], None, "", {})
 
 
@@ -79,7 +83,6 @@ class McpEndpoints:
         self._catalog = Catalog(services)
         self._calls = Calls(services, self._catalog)
         self._methods = Methods(services)
-        self._underway = patience.Underway()
         self._room = Room()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -118,8 +121,9 @@ class McpEndpoints:
             known = Visit(place, read_options(scope["query_string"]), token, headers, _NOTHING_SAID)
             resolved = await self._resolve(known, NO_CONNECTION)
             with ExitStack() as held:
-                held.enter_context(self._room.hold(resolved.caller.tenant_id, size))
-                return await self._read(scope, receive, send, place, headers, token, held)
+                async with on_record(self._services, resolved.caller, connection_name=place.connection):
+                    held.enter_context(self._room.hold(resolved.caller.tenant_id, size))
+                    return await self._read(scope, receive, send, place, headers, token, held)
         except Refused as refused:
             return Response(refused.body(), 400, media_type="application/json")
         except Problem as problem:
@@ -152,13 +156,18 @@ class McpEndpoints:
         options = read_options(scope["query_string"])
         async with asyncio.timeout(seconds):
             raw = await Request(scope, receive).body()
-        visit = Visit(place, options, token, headers, read_message(headers, raw))
+        with turns.paid(len(raw)):
+            said = read_message(headers, raw)
+        visit = Visit(place, options, token, headers, said)
         message = visit.message
         try:
             if not message.is_request:
-                await self._resolve(visit, NO_CONNECTION)
-                if message.method == "notifications/cancelled":
-                    self._underway.take_back(_request_key(visit, message.params.get("requestId")))
+                resolved = await self._resolve(visit, NO_CONNECTION)
+                if message.method == "notifications/cancelled" and not message.modern:
+                    key = _request_key(visit, message.params.get("requestId"))
+                    self._services.underway.take_back(key, token.tenant_id, token.digest)
+                if message.reply is not None:
+                    await self._services.questions.answered(resolved.caller, message.reply.id, message.reply.result)
                 return Response(status_code=202)
             if message.modern and message.method == "subscriptions/listen":
                 if held is not None:
@@ -175,33 +184,57 @@ class McpEndpoints:
             raise Problem("unavailable", f"no answer within {seconds:g} s", fix="wait", retry_after=5) from None
         if result is None:
             return None
-        return Response(answer(message.id, result), media_type="application/json", headers=_NO_STORE)
+        return Response(answer(message.id, result), media_type="application/json", headers=await self._headers(visit))
 
     async def _answer(self, visit: Visit, receive: Receive, send: Send) -> bytes | None:
         """The encoded result of a request, or None where it has been written as a stream."""
-        message, relay = visit.message, Relay(visit.message)
+        message = visit.message
+        asks = not message.modern and bool(message.capabilities) and _accepts(visit.headers, "text/event-stream")
+        relay = Relay(message, self._services.questions if asks else None)
         if message.method == "tools/call":
             name, arguments = read_params(message.params)
             resolved = await self._resolve(visit, connection_asked(full_name(visit, name)), recent=True)
-            return await self._wait(
-                visit, self._calls.call(visit, resolved, name, arguments, relay), relay, receive, send
-            )
-        if message.method == "tools/list":
-            resolved = await self._resolve(visit, visit.place.connection)
-            try:
-                listed = await self._catalog.listed(visit, resolved)
-            except Problem as problem:
-                if problem.code == "unknown_connection":
-                    raise Refused(INVALID_PARAMS, told_of(problem)) from None
-                raise
-            return self._catalog.page(listed, message, shape=visit.options.shape)
+            return await self._wait(visit, self._call(visit, resolved, name, arguments, relay), relay, receive, send)
+        connection = visit.place.connection if message.method in _OF_CONNECTIONS else NO_CONNECTION
+        resolved = await self._resolve(visit, connection)
         if message.method in methods.WAITING:
-            resolved = await self._resolve(visit, visit.place.connection)
-            return await self._wait(visit, self._methods.waited(visit, resolved, relay), relay, receive, send)
-        if message.method in methods.PINNED:
-            return await self._methods.pinned(visit, await self._resolve(visit, visit.place.connection))
-        await self._resolve(visit, NO_CONNECTION)
-        return methods.own(visit)
+            return await self._wait(visit, self._waited(visit, resolved, relay), relay, receive, send)
+        async with self._on_record(visit, resolved):
+            if message.method == "tools/list":
+                return await self._listed(visit, resolved)
+            if message.method in methods.PINNED:
+                return await self._methods.pinned(visit, resolved)
+            return methods.own(visit)
+
+    def _on_record(self, visit: Visit, resolved: Resolved) -> AbstractAsyncContextManager[None]:
+        name, operation = visit.place.connection, visit.message.method[:100]
+        return on_record(self._services, resolved.caller, connection_name=name, operation=operation)
+
+    async def _call(
+        self, visit: Visit, resolved: Resolved, name: str, arguments: Mapping[str, Any], relay: Relay
+    ) -> bytes:
+        named = full_name(visit, name)[:100]
+        connection = connection_asked(named) or None
+        async with on_record(self._services, resolved.caller, tool_name=named, connection_name=connection):
+            try:
+                return await self._calls.call(visit, resolved, name, arguments, relay)
+            except Refused as refused:
+                if isinstance(refused.__context__, NotThere):
+                    refused.reason = "unknown_tool"
+                raise
+
+    async def _waited(self, visit: Visit, resolved: Resolved, relay: Relay) -> bytes:
+        async with self._on_record(visit, resolved):
+            return await self._methods.waited(visit, resolved, relay)
+
+    async def _listed(self, visit: Visit, resolved: Resolved) -> bytes:
+        try:
+            listed = await self._catalog.listed(visit, resolved)
+        except Problem as problem:
+            if problem.code == "unknown_connection":
+                raise Refused(INVALID_PARAMS, told_of(problem)) from None
+            raise
+        return self._catalog.page(listed, visit.message, shape=visit.options.shape)
 
     async def _wait(
         self, visit: Visit, work: Coroutine[Any, Any, bytes], relay: Relay, receive: Receive, send: Send
@@ -209,56 +242,65 @@ class McpEndpoints:
         streams = _accepts(visit.headers, "text/event-stream")
         if visit.message.modern:
             return await patience.wait(visit.message, work, receive, send, streams=streams, relay=relay)
-        with self._underway.request(_request_key(visit, visit.message.id)) as taken_back:
+        with self._services.underway.request(_request_key(visit, visit.message.id)) as taken_back:
             return await patience.wait(
                 visit.message, work, receive, send, streams=streams, relay=relay, taken_back=taken_back
             )
+
+    async def _headers(self, visit: Visit) -> dict[str, str]:
+        """What an answer is sent with."""
+        headers = {"Cache-Control": "no-store"}
+        if visit.message.method == "initialize" and not visit.message.modern:
+            resolved = await self._resolve(visit, visit.place.connection)
+            session = await self._methods.session(visit, resolved)
+            headers |= {} if session is None else {handshake.HEADER: session}
+        return headers
 
     async def _listen(self, visit: Visit, receive: Receive, send: Send) -> Response | None:
         if not _accepts(visit.headers, "text/event-stream"):
             raise NotAcceptable("text/event-stream")
         resolved = await self._resolve(visit, NO_CONNECTION)
-        try:
+        async with self._on_record(visit, resolved):
             await listen.listen(self._services, visit, resolved, receive, send)
-        except Problem as problem:
-            await record(self._services, resolved.caller, problem)
-            raise
         return None
 
     async def _resolve(self, visit: Visit, connection: str | None, *, recent: bool = False) -> Resolved:
         """Who calls. `recent`: what follows is an admission, which looks again. Raises Problem."""
         services = self._services
         if visit.token.kind == "operator":
-            raise Problem("forbidden", "operator keys do not speak MCP", hint="mint a session for an identity")
+            refused = Problem("forbidden", "operator keys do not speak MCP", hint="mint a session for an identity")
+            await self._refused_at_home(visit, refused)
+            raise refused
         asked, now = visit.asked(connection), services.clock.now()
         resolved = services.authenticator.recent(visit.token, asked, now) if recent else None
         if resolved is None:
             try:
                 resolved = await services.authenticator.resolve(visit.token, asked, now)
             except Problem as problem:
-                if problem.code == "forbidden" and not await self._belongs(visit):
+                reach = await self._refused_at_home(visit, problem)
+                if problem.code == "forbidden" and visit.place.tenant not in (None, *reach):
                     raise _unknown() from None
                 raise
-        allowed = resolved.caller.bearer.restrictions.connections
-        if allowed is not None and visit.place.connection not in (None, *allowed):
-            narrow = OutOfReach("forbidden", "this token does not reach this connection", hint="sign in for it")
-            await record(services, resolved.caller, narrow, connection_name=visit.place.connection)
-            raise narrow
-        if resolved.caller.identity is None:
-            raise invalid("X-Keyreeve-Identifier", "is required with an agent key: whose tools are they?")
+        unfit = _unfit(resolved.caller, visit.place)
+        if unfit is not None:
+            await record(services, resolved.caller, unfit, connection_name=visit.place.connection)
+            raise unfit
         return resolved
 
-    async def _belongs(self, visit: Visit) -> bool:
-        """Whether the bearer may act in the tenant of the path at all: to others this is a wrong token, no more."""
-        if visit.place.tenant is None:
-            return True
+    async def _refused_at_home(self, visit: Visit, problem: Problem) -> tuple[str, ...]:
+        """Writes down, in the bearer's own tenant, that it was not let in here; the tenants in which it may act at all.
+        None of them: to others, and where the bearer itself is no good, this is a wrong token, no more."""
+        if problem.kind.status == 401:
+            return ()
         asked = visit.asked(NO_CONNECTION)
         asked.tenant = asked.identifier = None
         try:
             found = await self._services.authenticator.resolve(visit.token, asked, self._services.clock.now())
         except Problem:
-            return False
-        return visit.place.tenant in (found.caller.tenant_name, *(found.caller.bearer.tenants or ()))
+            return ()
+        caller = found.caller
+        await record(self._services, caller, problem, connection_name=visit.place.connection)
+        return (caller.tenant_name, *(caller.bearer.tenants or ()))
 
     def _turned_away(self, problem: Problem, place: Place) -> Response:
         metrics = self._services.metrics
@@ -274,14 +316,23 @@ class McpEndpoints:
         return response
 
 
-_NO_STORE: Final = {"Cache-Control": "no-store"}
-
-
-def _request_key(visit: Visit, id_: object) -> tuple[object, ...]:
-    """What tells one client's request from another's: bearer, identity, client and address besides its id."""
+def _request_key(visit: Visit, id_: object) -> str:
+    """What tells one client's request from another's, as a digest that can be shown to other processes: bearer, tenant,
+    identity, client and address besides its id."""
     headers = visit.headers
-    who = (headers.get("x-keyreeve-identifier"), headers.get("user-agent"), visit.place.path)
-    return (visit.token.digest, *who, id_ if isinstance(id_, str | int) else None)
+    who = [headers.get(name) for name in ("x-keyreeve-tenant", "x-keyreeve-identifier", "user-agent")]
+    named = json.dumps([visit.token.digest.hex(), *who, visit.place.path, id_ if isinstance(id_, str | int) else None])
+    return hashlib.sha256(named.encode()).hexdigest()
+
+
+def _unfit(caller: Caller, place: Place) -> Problem | None:
+    """Why a caller who is known cannot be served at this place."""
+    allowed = caller.bearer.restrictions.connections
+    if allowed is not None and place.connection not in (None, *allowed):
+        return OutOfReach("forbidden", "this token does not reach this connection", hint="sign in for it")
+    if caller.identity is None:
+        return invalid("X-Keyreeve-Identifier", "is required with an agent key: whose tools are they?")
+    return None
 
 
 def _unknown() -> Problem:

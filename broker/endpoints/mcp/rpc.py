@@ -28,6 +28,8 @@ _STATUS: Final[Mapping[int, int]] = {
 }
 """2026-07-28 fixes the HTTP status of an error; before it, an error in answer to a request is a 200."""
 
+_REASONS: Final[Mapping[int, str]] = {INVALID_PARAMS: "invalid_input", RESOURCE_NOT_FOUND: "not_found"}
+
 RequestId = str | int | None
 
 
@@ -35,7 +37,8 @@ class Refused(Exception):
     """A message that is not one this protocol allows, or names what is not there: a JSON-RPC error.
 
     Its text never repeats more of the message than a name. `early` errors were found before the message counted as a
-    request, and so have their HTTP status in either era.
+    request, and so have their HTTP status in either era. `reason` is the problem's code under which it goes on record
+    once the caller is known; None: it does not, being about the message's form, or on record as something else.
     """
 
     def __init__(
@@ -46,7 +49,9 @@ class Refused(Exception):
         data: Mapping[str, Any] | None = None,
         early: bool = False,
         id_: RequestId = None,
+        reason: str | None = None,
     ) -> None:
+        self.reason = reason or _REASONS.get(code)
         self.code = code
         self.message = message
         self.data = data

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from broker.accounts.views import View
 from broker.domain import Connection, Resolved
-from broker.errors import Field, Problem, invalid
+from broker.errors import Field, Problem, invalid, misfit
 from broker.gate.types import Reload
 from broker.tools.request import ExecuteRequest
 from connectors.base import Tool
@@ -58,7 +58,8 @@ class Wanted:
 
 
 def read(tool: Tool, given: Mapping[str, Any], intent: str | None) -> Wanted:
-    """The program that a tool's input means. `intent` is the request's own. Raises Problem `invalid_input`."""
+    """The program that a tool's input means. `intent` is the request's own. Raises Problem `invalid_input`,
+    `unknown_field`."""
     if tool.kind == "call":
         raise ValueError("a plain tool runs no program")
     texts = _texts(tool.kind, given)
@@ -83,7 +84,7 @@ def _texts(kind: str, given: Mapping[str, Any]) -> dict[str, str]:
         if name not in known:
             near = get_close_matches(name[:60], known, n=1, cutoff=0.5)
             told = f"did you mean `{near[0]}`?" if near else f"it takes {', '.join(known)}"
-            raise invalid(f"tool_input.{name[:60]}", f"is not known; {told}")
+            raise misfit([Field(f"tool_input.{name[:60]}", f"is not known; {told}", unknown=True)])
         if value is None:
             continue
         if not isinstance(value, str) or not value.strip():

@@ -11,9 +11,8 @@ from broker.gate.usage import budget_use
 
 
 async def budget_left(db: Database, tenant_id: UUID, account_id: UUID, reserve: int) -> dict[str, Any] | None:
-    """The first meter of the account's upstream principal, None where nothing was spent from it yet. `reserve`
-    requests are
-    people's own."""
+    """The largest meter of the account's upstream principal, None where nothing was spent from it yet. `reserve`
+    requests are people's own."""
     statement = select(accounts.c.principal_key).where(accounts.c.tenant_id == tenant_id, accounts.c.id == account_id)
     async with db.tenant(tenant_id) as conn:
         principal = (await conn.execute(statement)).scalar_one_or_none()

@@ -11,7 +11,7 @@ from broker.gate.types import CallRecord
 from broker.tools.codemode.asked import Job, Wanted
 from broker.tools.codemode.keeping import Begun, digest_of
 
-_SLACK_SECONDS: Final = 10.0
+SLACK_SECONDS: Final = 10.0
 """So long after its deadline an execution may still be writing its end."""
 
 
@@ -43,4 +43,4 @@ def ended(
 def begun(job: Job, wanted: Wanted, account: Account | None, now: datetime) -> Begun:
     """An execution that began and whose end is to be written even where its process does not live to do it."""
     left = max(0.0, (job.deadline - now).total_seconds())
-    return Begun(facts_of(ended(job, wanted, account, (), "ok", 0.0)), left + _SLACK_SECONDS)
+    return Begun(facts_of(ended(job, wanted, account, (), "ok", 0.0)), left + SLACK_SECONDS)

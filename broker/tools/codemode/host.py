@@ -1,19 +1,14 @@
 """What a program can reach: its requests, each made through the gate like any call, and its own earlier results.
 
 Everything that arrives here was written by hostile code. A request is matched to the description, judged, admitted
-under
-locks, recorded and settled exactly as if it had been a call of its own; the execution's id holds them together.
+under locks, recorded and settled exactly as if it had been a call of its own; the execution's id holds them together.
 """
 
 import asyncio
-import json
-import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
-
-import orjson
 
 from broker.accounts.views import Views
 from broker.domain import Account, Connection, Resolved
@@ -22,6 +17,7 @@ from broker.gate.perform import KEPT_REFUSALS, Gate
 from broker.gate.types import BudgetView, CallRecord, CallRequest, Performed
 from broker.ids import parse_id
 from broker.logs import log_call
+from broker.tools.codemode import requesting
 from broker.tools.codemode.asked import Job
 from broker.tools.codemode.keeping import Keeping, Owner
 from broker.tools.codemode.reporting import Failures
@@ -30,20 +26,10 @@ from broker.tools.codemode.standing import stands_on
 from broker.tools.hints import Hints
 from broker.tools.lines import call_line
 from broker.tools.results import dumps
-from connectors.base import Permissions, Prepared, Programmable
-from connectors.errors import (
-    EgressRefused,
-    InvalidInput,
-    PayloadTooLarge,
-    SpecError,
-    UnknownOperation,
-)
-from connectors.openapi.weight import too_heavy
+from connectors.base import Permissions, Prepared
 
 FRESH_SECONDS: Final = 1.0
 """Requests start from a look-up at most so old; admission judges all of it anew, under locks."""
-_LONG_NUMBER = re.compile(rb"[0-9]{17}")
-_LONG_ARGUMENT: Final = 64 * 1024
 
 
 class BeforeWrite(Protocol):
@@ -68,9 +54,6 @@ class Standing:
 class Requests:
     """Answers the host calls of one program. Afterwards `calls`, `budget`, `warnings` and `would` tell what
     happened."""
-
-    _heavy = asyncio.Semaphore(1)
-    """Long requests are read one at a time in a process, off the event loop: nobody else waits for them."""
 
     def __init__(
         self,
@@ -101,7 +84,6 @@ class Requests:
         self._made: dict[int, CallRecord] = {}
         self._begun = 0
         self.failures = Failures()
-        self.refused = 0
         self.budget: BudgetView | None = None
         self.warnings: list[str] = []
         self.would: dict[str, Any] | None = None
@@ -115,21 +97,12 @@ class Requests:
         """Answers one host call with JSON. Raises HostError."""
         try:
             if name == "request":
-                return await self._request(await self._read(argument))
-            given = _decode(argument)
+                return await self._request(await requesting.read(argument, self._prepare))
             if name == "previous":
-                return await self._previous(given)
+                return await self._previous(await requesting.read(argument, dict))
         except Problem as problem:
-            self.refused += problem.sent in (None, False)
             raise HostError(self.failures.problem(problem)) from None
         raise HostError({"message": f"there is no {name[:60]!r} to call here", "code": "not_found"})
-
-    async def _read(self, argument: bytes) -> Prepared:
-        """The request that a program asks for. Raises Problem."""
-        if len(argument) <= _LONG_ARGUMENT:
-            return self._prepare(_decode(argument))
-        async with self._heavy:
-            return await asyncio.to_thread(lambda: self._prepare(_decode(argument)))
 
     async def _request(self, prepared: Prepared) -> bytes:
         if self._job.request.dry_run and (self.would is not None or prepared.effect != "read"):
@@ -176,24 +149,8 @@ class Requests:
         return call, performed
 
     def _prepare(self, given: Mapping[str, Any]) -> Prepared:
-        view, connector = self._job.view, self._job.view.connector
-        if not isinstance(connector, Programmable):
-            raise Problem("invalid_input", "this connection takes no programs")
-        try:
-            return connector.prepare_request(view, given)
-        except UnknownOperation as error:
-            resolved, connection = self._standing.resolved, self._standing.connection
-            problem = self._hints.unknown_operation(error, view, resolved, connection, tool="execute")
-            problem.detail = f"the API has no {error.asked}"
-            raise problem from None
-        except PayloadTooLarge as error:
-            raise Problem("payload_too_large", str(error)) from None
-        except InvalidInput as error:
-            raise Problem("invalid_input", str(error)[:1000], hint=error.hint) from None
-        except EgressRefused as error:
-            raise Problem("egress_refused", error.reason, fix="model") from None
-        except SpecError as error:
-            raise Problem("unavailable", str(error)) from None
+        standing = self._standing
+        return requesting.request(self._hints, self._job.view, standing.resolved, standing.connection, given)
 
     async def _fresh(self) -> Standing:
         """The look-up to start from. Raises Problem where there is nothing to start from any more."""
@@ -267,7 +224,7 @@ class Requests:
         """A dry run has reached its first write: what it would be, and nothing is sent from here on."""
         if self.would is None:
             standing = await self._fresh()
-            self.would = _described(prepared, self._gate, self._call(standing, self._begun + 1))
+            self.would = requesting.described(prepared, self._gate, self._call(standing, self._begun + 1))
         told = "this is a dry run: it ends at the first write, which was not made"
         return HostError({"message": told, "code": "dry_run"})
 
@@ -281,55 +238,3 @@ class Requests:
             standing = await self._look_up()
         grants = self._stands_on(standing.resolved)
         return await self._keeping.previous(standing.resolved.caller.tenant_id, execution_id, self._owner, grants)
-
-
-def _described(prepared: Prepared, gate: Gate, call: CallRequest) -> dict[str, Any]:
-    decision = gate.judge(call, prepared)
-    permit = call.connector.permit(prepared, call.permissions)
-    return {
-        "method": prepared.method,
-        "path": prepared.path,
-        "query": prepared.query,
-        "body": _shown_body(prepared),
-        "operation": prepared.operation.ref,
-        "effect": prepared.effect,
-        "permissions": list(prepared.operation.permissions),
-        "permitted_upstream": permit.verdict,
-        "decision": {
-            "allowed": decision.allowed,
-            "reason": decision.reason,
-            "detail": decision.detail or None,
-            "would_grant": decision.would_grant,
-        },
-    }
-
-
-def _shown_body(prepared: Prepared) -> Any:
-    """The body as it would be sent: JSON as JSON, text as text, anything else as its size."""
-    if prepared.body is None:
-        return None
-    kind = next((value for name, value in prepared.headers if name.lower() == "content-type"), "")
-    try:
-        if "json" in kind:
-            orjson.loads(prepared.body)  # only what is JSON may stand in JSON as it is
-            return orjson.Fragment(prepared.body)
-    except ValueError:
-        return {"bytes": len(prepared.body)}
-    try:
-        return prepared.body.decode() if len(prepared.body) <= 20_000 else {"bytes": len(prepared.body)}
-    except UnicodeDecodeError:
-        return {"bytes": len(prepared.body)}
-
-
-def _decode(argument: bytes) -> Mapping[str, Any]:
-    """A host call's argument. Raises Problem `invalid_input`."""
-    if too_heavy(argument, aside=b'"bodyText":"'):
-        told = "the request has too many objects, arrays and members: send less at a time"
-        raise Problem("payload_too_large", told)
-    try:
-        given = json.loads(argument) if _LONG_NUMBER.search(argument) else orjson.loads(argument)
-    except (ValueError, RecursionError):
-        raise Problem("invalid_input", "the request is not JSON, or is nested too deeply") from None
-    if not isinstance(given, dict):
-        raise Problem("invalid_input", "a request is an object")
-    return given

@@ -1,8 +1,7 @@
 """How a program's failure is told to the model that wrote it. Pure.
 
-The error says what was already done, what went wrong and where in the program's own lines, and what to do. A
-refusal of ours
-keeps its own code, so that a client acts on it as on any other.
+The error says what was already done, what went wrong and where in the program's own lines, and what to do. A refusal of
+ours keeps its own code, so that a client acts on it as on any other.
 """
 
 from collections.abc import Mapping, Sequence
@@ -113,11 +112,9 @@ def done_first(calls: Sequence[CallRecord], detail: str) -> str:
     return writes_first(calls, detail)
 
 
-def stopped(problem: Problem, calls: Sequence[CallRecord]) -> dict[str, Any]:
-    """The `error` of a run that ended by a refusal of ours after it had made requests."""
-    error: dict[str, Any] = {"code": problem.code, "detail": done_first(calls, problem.detail), "fix": problem.fix}
-    if problem.hint:
-        error["hint"] = problem.hint
-    if problem.retry_after is not None:
-        error["retry_after"] = problem.retry_after
-    return error | problem.extra
+def tell_done(problem: Problem, calls: Sequence[CallRecord]) -> None:
+    """A refusal that comes after writes says so: nobody may take it for one of a program that did nothing."""
+    writes = [call.sent for call in calls if call.effect != "read" and call.sent is not False]
+    if writes:
+        problem.detail = done_first(calls, problem.detail)
+        problem.sent = True if True in writes else "unknown"

@@ -8,7 +8,6 @@ the calls; a program is on record before the first write that it makes.
 
 import asyncio
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -29,24 +28,20 @@ from broker.tools.codemode.asked import Job, Wanted, read
 from broker.tools.codemode.ending import begun, ended
 from broker.tools.codemode.host import Requests, Standing
 from broker.tools.codemode.keeping import Keeping, Owner
-from broker.tools.codemode.limiting import run_limits
 from broker.tools.codemode.on_record import OnRecord, may_write
 from broker.tools.codemode.ready import ReadySandbox
-from broker.tools.codemode.reporting import Failures, done_first, error_of
-from broker.tools.codemode.sandbox.errors import SandboxBusy, SandboxUnavailable
-from broker.tools.codemode.sandbox.limits import RunLimits
+from broker.tools.codemode.reporting import Failures, error_of, tell_done
+from broker.tools.codemode.running import Running, shown
+from broker.tools.codemode.sandbox.errors import SandboxUnavailable
 from broker.tools.codemode.sandbox.program import Host, Outcome, Program
 from broker.tools.codemode.searching import Searching, hidden_sentence, known_account
-from broker.tools.codemode.shrink import NotJson, shrink
 from broker.tools.codemode.standing import stands_on
 from broker.tools.hints import Hints
 from broker.tools.results import Result, dumps
 from connectors.base import Permissions
 
-_LARGE: Final = 64 * 1024
-"""A result longer than this is looked through off the event loop."""
-_SETTLING_SECONDS: Final = 1.0
-"""So long before its deadline a program is stopped, to be told what it did."""
+RESULT_CHARS: Final = 24_000
+"""How long a result may be before it is summarised, unless configured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +83,7 @@ class CodeMode:
         self._gate = gate
         self._hints = hints
         self._clock = clock
-        self._limits = limits
-        self._metrics = metrics
+        self._running = Running(ready, limits, metrics)
         self._rules = rules
 
     async def place(self, job: Job) -> Placed:
@@ -137,8 +131,7 @@ class CodeMode:
             raise
 
     async def run(self, placed: Placed) -> Result:
-        """Runs the program. What it does wrong is a Result with `is_error`; raises Problem where it could not be
-        run, and
+        """Runs the program. What it does wrong is a Result with `is_error`. Raises Problem where it could not be run,
         `unavailable` where its end could not be made durable."""
         return await (self._search(placed) if placed.wanted.kind == "search" else self._execute(placed))
 
@@ -155,9 +148,8 @@ class CodeMode:
             raise SandboxUnavailable(f"a search has no host call {name[:60]!r}")
 
         program = Program(image, placed.wanted.code, found.context)
-        limits = self._run_limits(placed, self._limits.search_seconds)
         try:
-            ran = await self._in_sandbox(placed, program, nothing, limits)
+            ran = await self._in_sandbox(placed, program, nothing)
         except asyncio.CancelledError:
             await asyncio.shield(self._written(placed, (), "cancelled", 0.0, None))
             raise
@@ -208,11 +200,10 @@ class CodeMode:
 
     async def _performed(self, placed: Placed, program: Program, requests: Requests, record: OnRecord) -> Result:
         """Runs a program that makes requests. Raises as `run`."""
-        limits = self._run_limits(placed, self._limits.code_seconds)
         if not placed.job.request.dry_run and may_write(program.code):
             record.begin()
         try:
-            ran = await self._in_sandbox(placed, program, requests, limits)
+            ran = await self._in_sandbox(placed, program, requests)
             if requests.unconfirmed:
                 await self._confirm(placed, requests)
         except asyncio.CancelledError:
@@ -223,7 +214,7 @@ class CodeMode:
             # Whatever ended it, what it had done by then is written down and told.
             if requests.calls:
                 if isinstance(error, Problem):
-                    _tell_done(error, requests.calls)
+                    tell_done(error, requests.calls)
                 await asyncio.shield(self._written(placed, requests.calls, "failed", 0.0, None, record))
             else:
                 await asyncio.shield(record.withdraw())
@@ -250,35 +241,15 @@ class CodeMode:
 
     # both
 
-    def _run_limits(self, placed: Placed, cpu_seconds: float) -> RunLimits:
-        left = (placed.job.deadline - self._clock.now()).total_seconds() - _SETTLING_SECONDS
-        return run_limits(self._limits, placed.rule, cpu_seconds=cpu_seconds, seconds_left=left)
-
-    async def _in_sandbox(self, placed: Placed, program: Program, host: Host, limits: RunLimits) -> Outcome:
-        sandbox = await self._ready.sandbox()
-        started = time.monotonic()
-        try:
-            ran = await sandbox.run(
-                program,
-                host,
-                tenant=placed.job.resolved.caller.tenant_id,
-                limits=limits,
-                isolated=placed.rule.isolate,
-                at_once=placed.rule.runs_at_once,
-            )
-        except SandboxBusy as error:
-            raise Problem("rate_limited", str(error), retry_after=2, sent=False) from None
-        except SandboxUnavailable as error:
-            raise Problem("unavailable", f"programs cannot be run now: {error}", sent=False) from None
-        limit = (ran.error or {}).get("limit")
-        self._metrics.program(
-            placed.wanted.kind,
-            "ok" if ran.ok else str((ran.error or {}).get("kind", "thrown")),
-            cpu=ran.cpu_ms / 1000,
-            wall=time.monotonic() - started,
-            limit=None if limit is None else str(limit),
+    async def _in_sandbox(self, placed: Placed, program: Program, host: Host) -> Outcome:
+        return await self._running.run(
+            program,
+            host,
+            kind=placed.wanted.kind,
+            tenant_id=placed.job.resolved.caller.tenant_id,
+            rule=placed.rule,
+            seconds_left=(placed.job.deadline - self._clock.now()).total_seconds(),
         )
-        return ran
 
     async def _answer(
         self,
@@ -290,15 +261,16 @@ class CodeMode:
     ) -> Result:
         job = placed.job
         calls = () if requests is None else requests.calls
+        most = int(job.view.config.get("result_chars", RESULT_CHARS))
         warnings += [f"{ran.log_dropped} log entries were left out"] if ran.log_dropped else []
         data: Any = None
         error: dict[str, Any] | None = None
         truncated = False
         if requests is not None and requests.would is not None:
-            data, truncated, error = await self._data(job, dumps({"would": requests.would}), calls)
+            data, truncated, error = await shown(dumps({"would": requests.would}), most, calls)
         elif ran.ok:
             try:
-                data, truncated, error = await self._data(job, ran.value or b"null", calls)
+                data, truncated, error = await shown(ran.value or b"null", most, calls)
             except asyncio.CancelledError:
                 await asyncio.shield(self._written(placed, calls, "cancelled", ran.cpu_ms, None, record))
                 raise
@@ -317,7 +289,7 @@ class CodeMode:
         try:
             await asyncio.shield(self._written(placed, calls, outcome, ran.cpu_ms, kept, record))
         except Problem as problem:
-            _tell_done(problem, calls)
+            tell_done(problem, calls)
             raise
         return Result(
             execution_id=job.execution_id,
@@ -330,21 +302,6 @@ class CodeMode:
             logs=tuple({"level": line.level, "text": line.text} for line in ran.logs),
             truncated=truncated,
         )
-
-    async def _data(
-        self, job: Job, value: bytes, calls: tuple[CallRecord, ...]
-    ) -> tuple[Any, bool, dict[str, Any] | None]:
-        """The result as it is answered, whether it was cut, and the error that it amounts to."""
-        cap = int(job.view.config.get("result_chars", 24_000))
-        try:
-            if len(value) > _LARGE:
-                shown, cut = await asyncio.to_thread(shrink, value, cap)
-            else:
-                shown, cut = shrink(value, cap)
-        except NotJson:
-            told = done_first(calls, "the program's result is not JSON: return plain data")
-            return None, False, {"code": "code_error", "detail": told, "fix": "model", "kind": "thrown"}
-        return orjson.Fragment(shown), cut, None
 
     async def _written(
         self,
@@ -361,11 +318,3 @@ class CodeMode:
         event = ended(placed.job, wanted, placed.account, calls, outcome, cpu_ms)
         text = None if record is not None and record.durable else wanted.text
         await self._keeping.finish(event, text, result, placed.owner, placed.grants)
-
-
-def _tell_done(problem: Problem, calls: Sequence[CallRecord]) -> None:
-    """A refusal that comes after writes says so: nobody may take it for one of a program that did nothing."""
-    writes = [c.sent for c in calls if c.effect != "read" and c.sent is not False]
-    if writes:
-        problem.detail = done_first(calls, problem.detail)
-        problem.sent = True if True in writes else "unknown"

@@ -1,7 +1,7 @@
 """What a search is given: the part of the description that its caller may use, and what is known of the caller."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -10,7 +10,7 @@ import orjson
 from broker.accounts.views import View
 from broker.clock import Clock
 from broker.db.database import Database
-from broker.domain import Account, Grant, Resolved
+from broker.domain import Account, Grant
 from broker.errors import Problem
 from broker.policy.reach import Reach
 from broker.tools.codemode.asked import Job
@@ -90,13 +90,14 @@ class Searching:
     ) -> dict[str, Any]:
         caller, view = job.resolved.caller, job.view
         connector: Any = view.connector
+        grants = live_grants(job.resolved, job.connection, account, self._clock.now())
         known: dict[str, Any] = {
             "identity": None if caller.identity is None else caller.identity.identifier,
             "connection": view.name,
             "access": reach.access,
             "may": reach.sentence,
-            "accounts": _named(known_accounts(view, account, permissions), grants_for(job.resolved, "accounts")),
-            "zones": _named(connector.reachable_zones(permissions), grants_for(job.resolved, "zones")),
+            "accounts": _named(known_accounts(view, account, permissions), _limited_to(g.accounts for g in grants)),
+            "zones": _named(connector.reachable_zones(permissions), _limited_to(g.zones for g in grants)),
         }
         if account is None:
             known["connected_account"] = "several: pass connected_account_id"
@@ -120,11 +121,10 @@ def known_account(view: View, account: Account | None, permissions: Permissions)
     return known[0] if known is not None and len(known) == 1 else None
 
 
-def grants_for(resolved: Resolved, kind: str) -> set[str] | None:
-    """The ids of a kind to which every grant is limited, None where one is not."""
+def _limited_to(lists: Iterable[Sequence[str] | None]) -> set[str] | None:
+    """The ids to which every one of some grants is limited, None where one is not."""
     listed: set[str] = set()
-    for grant in resolved.grants:
-        ids = grant.accounts if kind == "accounts" else grant.zones
+    for ids in lists:
         if ids is None:
             return None
         listed.update(ids)

@@ -1,10 +1,9 @@
 """A program's result made short enough for a model, and still JSON. Pure.
 
-The largest arrays and strings are summarised where they stand: what is small beside them stays whole. An array
-keeps its
-first elements and ends with `{"$omitted": {items, of, shape}}`; a text keeps its beginning and says how long it was; an
-object with too many members says how many were left out. What is short enough already comes back as it is, byte for
-byte, so shrinking twice changes nothing.
+The largest arrays and strings are summarised where they stand: what is small beside them stays whole. An array keeps
+its first elements and ends with `{"$omitted": {items, of, shape}}`; a text keeps its beginning and says how long it
+was; an object with too many members says how many were left out. What is short enough already comes back as it is, byte
+for byte, so shrinking twice changes nothing.
 """
 
 import gc
@@ -16,8 +15,6 @@ from typing import Any, Final
 import orjson
 
 OMITTED: Final = "$omitted"
-LEAST: Final = 1_000
-"""The smallest cap, in characters."""
 
 _LONG_NUMBER = re.compile(rb"[0-9]{17}")
 _MARK_ROOM: Final = 400

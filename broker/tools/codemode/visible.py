@@ -190,8 +190,7 @@ def compute(
     check: str,
 ) -> Visible:
     """What is visible under `grants` (of `live_grants`). `typed` are the tools of one operation, name → number;
-    `access` is
-    what the bearer is narrowed to; `check` the connection's `permission_check`."""
+    `access` is what the bearer is narrowed to; `check` the connection's `permission_check`."""
     granted = 0
     for grant in grants:
         covered, named = table.matched(grant.operations)

@@ -17,7 +17,7 @@ def test_without_a_token_the_challenge_says_where_to_go(endpoint: MakeEndpoint, 
     try:
         told = challenge(endpoint(nobody).ask("tools/list"))
         assert "error=" not in told
-        assert 'scope="tools:read"' in told
+        assert 'scope="tools:read tools:write tools:destructive"' in told
         assert f'/.well-known/oauth-protected-resource/t/{tenant_mcp.name}/mcp"' in told
         assert challenge(endpoint(nobody, path="/mcp").ask("tools/list")).endswith('oauth-protected-resource/mcp"')
     finally:

@@ -202,6 +202,9 @@ async def revoke(request: Request) -> Response:
     issuer, _, _ = here(request)
     asked = dict(parse_qsl((await request.body()).decode()))
     issuer.journal.append({"at": request.url.path, "hint": asked.get("token_type_hint")})
+    await asyncio.sleep(issuer.how.get("revoke_seconds", 0.0))
+    if issuer.how.get("revoke_status", 200) != 200 or not authenticated(request, issuer, asked):
+        return JSONResponse({"error": "unsupported_token_type"}, issuer.how.get("revoke_status", 401))
     for held in (issuer.access, issuer.refresh):
         family = held.get(asked["token"])
         if family is not None:

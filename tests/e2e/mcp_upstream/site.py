@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from bench.kit import TenantKit
+from broker.accounts.upstream_oauth.redirects import Redirects
 from tests.e2e.mcp_upstream.conftest import Connected, McpServers
 from tests.e2e.oauth.person import OURS, Person, client, field
 
@@ -25,6 +26,14 @@ class Site:
 
     def behaves(self, **how: Any) -> None:
         assert self.http.post(f"{self.url}/issuer-control/{self.name}", json=how).status_code == 200
+
+    def issuer(self) -> str:
+        """The authorization server, by its name."""
+        return f"{self.url}/issuer/{self.name}"
+
+    def redirect(self) -> str:
+        """Where its answers are taken, and nobody else's."""
+        return Redirects(self.kit.stand.server.url).registered(self.issuer())
 
     def connection(self, **config: Any) -> None:
         wanted = {"url": f"{self.url}/oauth/{self.name}/mcp", **config}

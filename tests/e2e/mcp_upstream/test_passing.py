@@ -3,8 +3,10 @@
 from typing import Any
 
 import pytest
+from mcp_types import SubscriptionsAcknowledgedNotificationParams
 
 from tests.e2e.mcp.conftest import Endpoint
+from tests.e2e.mcp.test_listen import stream
 from tests.e2e.mcp_upstream.conftest import Connect, Connected, McpServers
 from tests.e2e.mcp_upstream.everything import PIXEL
 
@@ -78,8 +80,24 @@ def test_with_one_server_a_plain_address_will_do(up: Connected) -> None:
     assert here.result("resources/read", {"uri": "test://static-text"})["contents"][0]["uri"] == "up+test://static-text"
     legacy = here.legacy("resources/read", {"uri": "test://none"}).json()["error"]
     assert legacy["code"] == -32002
-    assert here.legacy("resources/subscribe", {"uri": "test://watched-resource"}).json()["result"] == {}
-    assert here.ask("resources/subscribe", {"uri": "test://watched-resource"}).status_code == 404
+
+
+def test_nobody_is_promised_to_hear_that_a_resource_was_updated(up: Connected) -> None:
+    here, watched = at(up), {"uri": "test://watched-resource"}
+    wanted = {"notifications": {"resourceSubscriptions": ["up+test://watched-resource"], "resourcesListChanged": True}}
+    with stream(here, "subscriptions/listen", wanted) as events:
+        first = events.next()
+    assert first is not None
+    honoured = SubscriptionsAcknowledgedNotificationParams.model_validate(first["params"]).notifications
+    assert (honoured.resource_subscriptions, honoured.resources_list_changed) == (None, True)
+    assert here.result("server/discover")["capabilities"]["resources"] == {"listChanged": True}
+    # Both are of 2025-11-25: what is not announced there is neither, and a client that asks all the same is told.
+    assert here.legacy("initialize").json()["result"]["capabilities"]["resources"] == {}
+    for method in ("resources/subscribe", "resources/unsubscribe"):
+        warned = here.legacy(method, watched).json()["result"]
+        assert "no resources/updated is ever sent" in warned["_meta"]["keyreeve/warning"]
+        assert here.legacy(method, {"uri": "up+test"}).json()["error"]["code"] == -32002
+        assert here.ask(method, watched).status_code == 404
 
 
 def test_templates_and_completions(both: Connected) -> None:

@@ -13,6 +13,7 @@ import pytest
 from bench.harness import Installed
 from bench.kit import TenantKit
 from broker.accounts.upstream_oauth.sign_ins import TRIES
+from tests.e2e.cli.shell import Shell
 from tests.e2e.mcp_upstream.conftest import McpServers
 from tests.e2e.mcp_upstream.site import Site
 from tests.e2e.oauth.person import OURS, field
@@ -37,7 +38,7 @@ def test_an_engineer_signs_in_by_a_link(site: Site) -> None:
     account = site.account()
     assert (account["kind"], account["status"]) == ("oauth", "active")
     made = site.registered()
-    assert [m["redirect_uris"] for m in made] == [[f"{site.kit.stand.server.url}/upstream/callback"]]
+    assert [m["redirect_uris"] for m in made] == [[site.redirect()]]
     asked = site.asked("authorization_code")
     assert [a["resource"] for a in asked] == [f"{site.url}/oauth/{site.name}/mcp"]
     # A second engineer needs no second registration.
@@ -86,7 +87,7 @@ def test_a_state_works_once_in_one_browser_for_one_person(site: Site) -> None:
     assert again.get(back).status_code == 404, "replayed"
     assert len(site.asked("authorization_code")) == 1
     for odd in ("", "x" * 64, "A" * 64, "é" * 64):
-        assert browser.get("/upstream/callback", params={"state": odd, "code": "x"}).status_code == 404
+        assert browser.get(urlsplit(site.redirect()).path, params={"state": odd, "code": "x"}).status_code == 404
 
 
 ANSWERS: list[tuple[dict[str, str], str]] = [
@@ -141,6 +142,8 @@ LIES: list[tuple[dict[str, Any], str]] = [
     ({"metadata_megabytes": True}, "no metadata that could be fetched"),
     ({"metadata": {"token_endpoint": "javascript:alert(1)"}}, "token_endpoint"),
     ({"metadata": {"authorization_endpoint": "http://public.example.com/a"}}, "authorization_endpoint"),
+    ({"metadata": {"authorization_endpoint": "https://as.example.com/a?client_id=x"}}, "is a request already"),
+    ({"server": "https://as.example.com/?tenant=1"}, "names no authorization server"),
     ({"metadata": {"registration_endpoint": None}}, "takes no new clients"),
 ]
 
@@ -308,17 +311,22 @@ def test_more_scope_is_asked_for_next_time(site: Site) -> None:
 
 
 def test_a_client_that_an_admin_registered(site: Site) -> None:
-    redirect = f"{site.kit.stand.server.url}/upstream/callback"
+    redirect = site.redirect()
     secret = "a-secret-of-the-admins"
     known = {"client_id": "ours", "client_secret": secret, "redirect_uris": [redirect]}
     site.behaves(metadata={"registration_endpoint": None}, clients={"ours": known})
     site.connection()
     browser = site.by_link()
-    assert site.leave(browser).status_code == 422, "nobody can register"
-    issuer = f"{site.url}/issuer/{site.name}"
+    left = site.leave(browser)
+    assert left.status_code == 422, "nobody can register"
+    issuer = site.issuer()
+    assert issuer in left.text, "but everybody is told what is to be registered where"
+    assert redirect in left.text
+    there = "/v1/connections/up/oauth_client"
+    assert site.kit.admin.ok("GET", there) == {"issuer": issuer, "client_id": None, "redirect_uri": redirect}
     wanted = {"issuer": issuer, "client_id": "ours", "client_secret": secret}
     put = site.kit.admin.send("PUT", "/v1/connections/up/oauth_client", json=wanted)
-    assert put.json() == {"issuer": issuer, "client_id": "ours", "redirect_uri": redirect}
+    assert put.json() == site.kit.admin.ok("GET", there) == {**put.json(), "redirect_uri": redirect}
     assert browser.get(site.answer(site.leave(browser))).status_code == 200
     # A server that names another issuer all of a sudden does not get the secret sent there.
     other = f"{site.name}x"
@@ -332,6 +340,29 @@ def test_a_client_that_an_admin_registered(site: Site) -> None:
     bad = site.kit.admin.send("PUT", "/v1/connections/up/oauth_client", json={**wanted, "method": "none"})
     assert bad.status_code == 422
     assert secret not in bad.text
+
+
+def test_an_admin_registers_a_client_from_a_shell(site: Site) -> None:
+    site.behaves(metadata={"registration_endpoint": None})
+    site.connection()
+    assert site.kit.admin.key is not None
+    shell = Shell({"KEYREEVE_URL": site.kit.stand.server.url, "KEYREEVE_API_KEY": site.kit.admin.key})
+    shown = {"issuer": site.issuer(), "client_id": None, "redirect_uri": site.redirect()}
+    assert shell.ok("connections", "client", "show", "up") == shown
+    words = ("connections", "client", "set", "up", "--issuer", site.issuer(), "--client-id", "ours")
+    assert shell.ok(*words, "--secret-file", "-", text="a-secret\n") == {**shown, "client_id": "ours"}
+    assert shell.ok("connections", "client", "show", "up")["client_id"] == "ours"
+    assert shell.ok("connections", "client", "remove", "up", "--yes")["removed_at"]
+    assert shell.ok("connections", "client", "show", "up") == shown
+
+
+@pytest.mark.parametrize(
+    "issuer", ["https://a\u0000b", "https://a b.example", "ftp://a.example", "https://" + "a" * 2_000]
+)
+def test_what_is_no_issuer_is_refused(site: Site, issuer: str) -> None:
+    site.connection()
+    wanted = {"issuer": issuer, "client_id": "x"}
+    assert site.kit.admin.send("PUT", "/v1/connections/up/oauth_client", json=wanted).status_code == 422
 
 
 async def test_nothing_of_it_is_found_anywhere(site: Site, running_server: Installed[Any]) -> None:
@@ -362,4 +393,4 @@ def test_a_form_of_the_api_holds_no_sign_in(site: Site) -> None:
 
 
 def test_without_a_public_address_there_is_no_client_document(site: Site) -> None:
-    assert site.browser().get("/upstream/client.json").status_code == 404
+    assert site.browser().get(f"/upstream/client/{'0' * 32}.json").status_code == 404

@@ -2,6 +2,7 @@
 
 /sdk/mcp      the SDK's server, both eras, behind the bearer `good-token`
 /older/mcp    the same, but only the handshake era, with sessions
+/asks/mcp     of the handshake era too; its tools ask the client while they run
 /raw/NAME     answers as a test has told it to:
               POST /control/NAME {"tools": [...], "call": {...}, "calls": {tool: {...}}, "capabilities": {...},
                                   "answers": {method: result}}
@@ -18,7 +19,9 @@ from typing import Any
 
 import uvicorn
 from mcp.server import MCPServer
+from mcp.server.mcpserver import Context
 from mcp_types import CallToolResult, ImageContent, TextContent, ToolAnnotations
+from pydantic import BaseModel
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
@@ -60,6 +63,32 @@ def fixture_server() -> MCPServer:
     def fails() -> str:
         """Fails."""
         raise ValueError("no such thing")
+
+    return server
+
+
+class Name(BaseModel):
+    """What a person is asked for."""
+
+    name: str
+
+
+def asking_server() -> MCPServer:
+    """Tools that ask the client of the call: in the call's own stream, and in the session's."""
+    server = MCPServer("asking")
+
+    @server.tool(structured_output=False)
+    async def greets(ctx: Context[Any, Any], times: int = 1) -> str:
+        """Greets whoever is there."""
+        names = [await ctx.elicit("What is your name?", Name) for _ in range(times)]
+        told = [f"{found.action}:{found.data.name if found.action == 'accept' else ''}" for found in names]
+        return " ".join(told)
+
+    @server.tool(structured_output=False)
+    async def greets_aside(ctx: Context[Any, Any]) -> str:
+        """The same, outside of the call's stream."""
+        found = await ctx.session.elicit_form("What is your name?", Name.model_json_schema())
+        return f"{found.action}:{(found.content or {}).get('name', '')}"
 
     return server
 
@@ -151,13 +180,17 @@ async def megabytes(count: int) -> AsyncIterator[bytes]:
 
 
 def application() -> Starlette:
-    newer, older = fixture_server(), fixture_server()
-    apps = [newer.streamable_http_app(json_response=True, stateless_http=True), older.streamable_http_app()]
+    newer, older, asking = fixture_server(), fixture_server(), asking_server()
+    apps = [
+        newer.streamable_http_app(json_response=True, stateless_http=True),
+        older.streamable_http_app(),
+        asking.streamable_http_app(),
+    ]
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            for server in (newer, older):
+            for server in (newer, older, asking):
                 await stack.enter_async_context(server.session_manager.run())
             yield
 
@@ -171,6 +204,7 @@ def application() -> Starlette:
             *signing_in.ROUTES,
             Mount("/sdk", Guard(apps[0])),
             Mount("/older", Guard(apps[1], older=True)),
+            Mount("/asks", Guard(apps[2], older=True)),
         ],
     )
 

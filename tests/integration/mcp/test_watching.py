@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from broker.db.notices import Notices
 from broker.errors import Problem
 from broker.gate import revoke
 from broker.identity.authenticate import Asked
@@ -20,8 +21,13 @@ NOTIFIED = 1.0
 
 
 @pytest.fixture
-def watching(world: World, server: Server) -> Watching:
-    return Watching(world.db, server.app)
+def notices(world: World, server: Server) -> Notices:
+    return Notices(world.db, server.app)
+
+
+@pytest.fixture
+def watching(world: World, notices: Notices) -> Watching:
+    return Watching(world.db, notices)
 
 
 @contextmanager
@@ -32,14 +38,15 @@ def watched(watching: Watching, token: str, watch_as: object) -> Iterator[Watch]
 
 
 @asynccontextmanager
-async def running(watching: Watching) -> AsyncIterator[None]:
-    task = asyncio.ensure_future(watching.run())
+async def running(watching: Watching, notices: Notices) -> AsyncIterator[None]:
+    tasks = {asyncio.ensure_future(watching.run()), asyncio.ensure_future(notices.run())}
     await asyncio.sleep(0.3)  # it listens by now
     try:
         yield
     finally:
-        task.cancel()
-        await asyncio.wait({task})
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
 
 
 @pytest.fixture
@@ -99,9 +106,9 @@ async def test_a_bearer_that_is_gone_ends_it(world: World, watching: Watching, t
         assert watch.ended
 
 
-async def test_it_is_told_at_once(world: World, watching: Watching, token: str) -> None:
+async def test_it_is_told_at_once(world: World, watching: Watching, notices: Notices, token: str) -> None:
     resolved = await world.base.resolve(token)
-    async with running(watching):
+    async with running(watching, notices):
         with watched(watching, token, resolved.caller) as watch:
             await watching.look([watch])
             watch.stirred.clear()
@@ -116,9 +123,11 @@ async def test_it_is_told_at_once(world: World, watching: Watching, token: str) 
             assert watch.ended
 
 
-async def test_what_nobody_told_is_noticed_all_the_same(world: World, watching: Watching, token: str) -> None:
+async def test_what_nobody_told_is_noticed_all_the_same(
+    world: World, watching: Watching, notices: Notices, token: str
+) -> None:
     caller = (await world.base.resolve(token)).caller
-    async with running(watching):
+    async with running(watching, notices):
         with watched(watching, token, caller) as watch:
             await watching.look([watch])
             watch.stirred.clear()

@@ -107,7 +107,9 @@ async def serving(server: Server) -> AsyncIterator[Callable[..., Awaitable[Answe
         connector = McpConnector()
 
         async def call(round_: Round | None = None, *, seconds: float = 30.0, config: Json | None = None) -> Answer:
-            view: Any = View(check_config({"url": f"{running.origin}/mcp", **(config or {})}))
+            view: Any = View(
+                check_config({"url": f"{running.origin}/mcp", "asks_while_waiting": True, **(config or {})})
+            )
             if round_ is not None:
                 ROUND.set(round_)
             prepared = connector.prepare(view, "up_t", {})
@@ -277,8 +279,9 @@ async def test_nobody_to_ask_means_no_stream_and_no_capability() -> None:
     server = Server(on_call)
     async with serving(server) as call:
         assert (await call()).data == DONE
-        assert (await call(accepting([]), config={"asks": []})).data == DONE
-    assert server.handshakes == [{}], "both have the session of all who cannot be asked"
+        for config in ({"asks": []}, {"asks_while_waiting": False}):
+            assert (await call(accepting([]), config=config)).data == DONE
+    assert server.handshakes == [{}], "all have the session of all who cannot be asked"
     assert not server.gets
 
 

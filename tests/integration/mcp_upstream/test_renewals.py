@@ -188,7 +188,11 @@ async def test_a_revocation_wins(stand: Stand) -> None:
     with pytest.raises(Problem) as caught:
         await stand.process().renew(stand.place, Standing(1, None))
     assert caught.value.code == "needs_reauth"
-    assert await stand.credentials() == [(1, "revoked")], "the pair that came too late is not kept"
+    assert await stand.credentials() == [(1, "revoked"), (2, "revoked")], "the pair that came too late opens nothing"
+    held = await held_by(stand.world, stand.place.account_id)
+    assert held.refresh_token == "refresh-1", "and is what there is to give back"
+    account = await stand.world.account_of(str(stand.place.account_id))
+    assert account.status == "revoked"
 
 
 @pytest.mark.parametrize("code", ["invalid_grant", "invalid_client", "unauthorized_client"])

@@ -78,7 +78,8 @@ async def test_a_refusal_after_the_stream_began_is_an_error_on_it() -> None:
 
 
 async def test_a_request_taken_back_is_cancelled_and_gets_no_answer() -> None:
-    client, relay, underway = Client(), Relay(CALL), patience.Underway()
+    client, relay = Client(), Relay(CALL)
+    back: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     cancelled = False
 
     async def work() -> bytes:
@@ -91,27 +92,15 @@ async def test_a_request_taken_back_is_cancelled_and_gets_no_answer() -> None:
             raise
         return b"{}"
 
-    with underway.request(("key", 1)) as back:
-        waiting = asyncio.ensure_future(
-            patience.wait(CALL, work(), client.receive, client.send, streams=True, relay=relay, taken_back=back)
-        )
-        await client.wrote.wait()
-        underway.take_back(("key", 2))
-        assert not back.done()
-        underway.take_back(("key", 1))
-        assert await waiting is None
+    waiting = asyncio.ensure_future(
+        patience.wait(CALL, work(), client.receive, client.send, streams=True, relay=relay, taken_back=back)
+    )
+    await client.wrote.wait()
+    back.set_result(None)
+    assert await waiting is None
     assert cancelled
     assert [m["method"] for m in client.events()] == ["notifications/progress"]
     assert client.got[-1]["more_body"] is False
-
-
-async def test_of_two_with_one_id_none_is_taken_back() -> None:
-    underway = patience.Underway()
-    with underway.request(("key", 1)) as one, underway.request(("key", 1)) as two:
-        underway.take_back(("key", 1))
-        assert not one.done()
-        assert not two.done()
-    underway.take_back(("key", 1))
 
 
 async def test_a_hang_up_before_anything_was_written() -> None:

@@ -55,7 +55,7 @@ def test_challenges_name_the_metadata_of_their_own_path() -> None:
     place = Place("acme", "cf")
     told = challenge.unauthorized(BASE, place, given=False)
     assert told == (
-        'Bearer realm="keyreeve", scope="tools:read", '
+        'Bearer realm="keyreeve", scope="tools:read tools:write tools:destructive", '
         f'resource_metadata="{BASE}/.well-known/oauth-protected-resource/t/acme/mcp/cf"'
     )
     assert 'error="invalid_token"' in challenge.unauthorized(BASE, place, given=True)

@@ -16,6 +16,7 @@ def test_defaults() -> None:
         "prefix": True,
         "read_tools": [],
         "asks": ["elicitation"],
+        "asks_while_waiting": False,
         "auth": "any",
     }
     assert check_config({"url": "https://mcp.example.com"})["url"] == "https://mcp.example.com/"
@@ -44,6 +45,7 @@ def test_defaults() -> None:
         {"url": "https://a.example/", "read_tools": [1]},
         {"url": "https://a.example/", "asks": "elicitation"},
         {"url": "https://a.example/", "asks": ["passwords"]},
+        {"url": "https://a.example/", "asks_while_waiting": "yes"},
         {"url": "https://a.example/", "more": 1},
     ],
 )

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, Final, Literal
 
-from broker.errors import Field, Problem, invalid
+from broker.errors import Field, Problem, invalid, misfit
 from broker.tools.codemode.asked import CODE_CHARS
 
 Kind = Literal["search", "execute"]
@@ -63,7 +63,7 @@ def read(ask: Ask) -> Wanted:
         if name not in known:
             near = get_close_matches(name[:60], known, n=1, cutoff=0.5)
             told = f"did you mean `{near[0]}`?" if near else f"it takes {', '.join(known)}"
-            raise invalid(name[:60], f"is not known; {told}")
+            raise misfit([Field(name[:60], f"is not known; {told}", unknown=True)])
     code, query, intent = (_text(given, name) for name in ("code", "query", "intent"))
     dry_run = given.get("dry_run", False)
     if not isinstance(dry_run, bool):

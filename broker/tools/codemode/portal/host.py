@@ -25,8 +25,8 @@ from broker.identity.sandbox import SandboxRule
 from broker.ids import parse_id
 from broker.logs import log_call
 from broker.tools.choose import choose_account
+from broker.tools.codemode import requesting
 from broker.tools.codemode.keeping import Keeping, Owner
-from broker.tools.codemode.portal import prepared as preparing
 from broker.tools.codemode.portal.answers import value_of
 from broker.tools.codemode.portal.asked import Wanted
 from broker.tools.codemode.portal.looking import Looking
@@ -117,7 +117,7 @@ class Host:
     async def __call__(self, name: str, argument: bytes) -> bytes:
         """Answers one host call with JSON. Raises HostError."""
         try:
-            given = await preparing.decode(argument)
+            given = await requesting.read(argument, dict)
             if name == "definition":
                 return self._definition(given)
             if name in _OFFERS:
@@ -151,18 +151,18 @@ class Host:
         inside = given.get("request")
         if not isinstance(inside, dict):
             raise Problem("invalid_input", "a request is an object")
-        return await self._request(preparing.text(given, "connection", 60), inside)
+        return await self._request(requesting.text(given, "connection", 60), inside)
 
     def _definition(self, given: Mapping[str, Any]) -> bytes:
-        name = preparing.text(given, "name", 128)
+        name = requesting.text(given, "name", 128)
         shown = self._run.scope.tool(name)
         connection = shown.full_name.partition("_")[0]
         return dumps({"value": {"name": name, "connection": connection, **words(shown)}})
 
     async def _tool(self, given: Mapping[str, Any]) -> bytes:
         """One call of a tool. Raises Problem, HostError."""
-        shown = self._run.scope.tool(preparing.text(given, "name", 128))
-        arguments = dict(preparing.objects(given, "args"))
+        shown = self._run.scope.tool(requesting.text(given, "name", 128))
+        arguments = dict(requesting.objects(given, "args"))
         named = None
         if ACCOUNT in arguments:
             asked = arguments.pop(ACCOUNT)
@@ -171,7 +171,7 @@ class Host:
                 raise Problem("invalid_input", f"{ACCOUNT} must be one of the ids that the error lists")
         tool_name = shown.full_name
         reached = await self._reach(tool_name.partition("_")[0], named)
-        prepared = preparing.tool_call(
+        prepared = requesting.tool_call(
             self._parts.hints, reached.view, reached.resolved, reached.connection, tool_name, arguments
         )
         performed = await self._perform(prepared, reached, tool_name)
@@ -181,7 +181,7 @@ class Host:
         """One request of an API. Raises Problem, HostError."""
         api = self._run.scope.api(name, to="execute")
         reached = await self._reach(api.name, None)
-        prepared = preparing.request(self._parts.hints, reached.view, reached.resolved, reached.connection, given)
+        prepared = requesting.request(self._parts.hints, reached.view, reached.resolved, reached.connection, given)
         performed = await self._perform(prepared, reached, f"{api.name}_execute")
         return dumps({"status": performed.answer.status, "body": performed.answer.data})
 
@@ -269,9 +269,7 @@ class Host:
         """A dry run has reached its first write: what it would be, and nothing is sent from here on."""
         if self.would is None:
             call = self._call(reached, tool_name, self._begun + 1)
-            decision = self._parts.gate.judge(call, prepared)
-            self.would = {"tool": tool_name, **preparing.described(prepared, decision)}
-            self.would["permitted_upstream"] = call.connector.permit(prepared, call.permissions).verdict
+            self.would = {"tool": tool_name, **requesting.described(prepared, self._parts.gate, call)}
         told = "this is a dry run: it ends at the first write, which was not made"
         return HostError({"message": told, "code": "dry_run"})
 

@@ -18,9 +18,9 @@ from broker.policy.reach import reach_of_tool
 from broker.tools.choose import choose_account
 from broker.tools.codemode.asked import Job
 from broker.tools.codemode.portal.operations import Offer, Offers
-from broker.tools.codemode.portal.prepared import objects
 from broker.tools.codemode.portal.ranking import Ranking
 from broker.tools.codemode.portal.scope import Scope, view_of
+from broker.tools.codemode.requesting import objects
 from broker.tools.codemode.searching import Found, Searching
 from broker.tools.request import ExecuteRequest
 from connectors.base import Permissions

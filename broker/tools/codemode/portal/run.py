@@ -4,11 +4,10 @@ look up → read the input → scope → sandbox → shrink → write down → a
 """
 
 import asyncio
-import time
 from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any
 from uuid import UUID
 
 import orjson
@@ -26,28 +25,19 @@ from broker.ids import new_id
 from broker.metrics import Metrics
 from broker.settings import Limits
 from broker.tools.choose import choose_account
+from broker.tools.codemode.ending import SLACK_SECONDS
 from broker.tools.codemode.keeping import Begun, Owner, digest_of
-from broker.tools.codemode.limiting import run_limits
 from broker.tools.codemode.on_record import OnRecord, may_write
 from broker.tools.codemode.portal.asked import Ask, read
 from broker.tools.codemode.portal.host import Host, Parts, Run
 from broker.tools.codemode.portal.scope import place_of, scope_of, told, view_of
 from broker.tools.codemode.ready import ReadySandbox
-from broker.tools.codemode.reporting import done_first, error_of
-from broker.tools.codemode.sandbox.errors import SandboxBusy, SandboxUnavailable
+from broker.tools.codemode.reporting import error_of, tell_done
+from broker.tools.codemode.run import RESULT_CHARS
+from broker.tools.codemode.running import Running, shown
 from broker.tools.codemode.sandbox.program import Outcome, Program
 from broker.tools.codemode.searching import known_account
-from broker.tools.codemode.shrink import NotJson, shrink
 from broker.tools.results import Result, dumps
-
-RESULT_CHARS: Final = 24_000
-"""How long a result may be before it is summarised: what a connection's own programs have, unless configured."""
-_LARGE: Final = 64 * 1024
-"""A result longer than this is looked through off the event loop."""
-_SLACK_SECONDS: Final = 10.0
-"""So long after its deadline an execution may still be writing its end."""
-_SETTLING_SECONDS: Final = 1.0
-"""So long before its deadline a program is stopped, to be told what it did."""
 
 
 @dataclass(slots=True)
@@ -77,8 +67,7 @@ class Portal:
         self._ready = ready
         self._parts = parts
         self._rules = rules
-        self._limits = limits
-        self._metrics = metrics
+        self._running = Running(ready, limits, metrics)
 
     async def run(self, token: ParsedToken, asked: Asked, resolved: Resolved, ask: Ask) -> Result:
         """The answer; `resolved` is a look-up of now. What a program does wrong is a Result with `is_error`; raises
@@ -124,7 +113,7 @@ class Portal:
         except asyncio.CancelledError:
             await asyncio.shield(self._write(written, (), "cancelled", None))
             raise
-        data, truncated, _ = await _shown(dumps(found), ())
+        data, truncated, _ = await shown(dumps(found), RESULT_CHARS, ())
         await asyncio.shield(self._write(written, (), "ok", None))
         return Result(run.execution_id, is_error=False, data=data, truncated=truncated)
 
@@ -158,7 +147,7 @@ class Portal:
             # Whatever ended it, what it had done by then is written down and told.
             if host.calls:
                 if isinstance(error, Problem):
-                    _tell_done(error, host.calls)
+                    tell_done(error, host.calls)
                 await asyncio.shield(self._write(written, host.calls, "failed", None))
             elif record is not None:
                 await asyncio.shield(record.withdraw())
@@ -194,34 +183,14 @@ class Portal:
         return known_account(view, account, permissions)
 
     async def _in_sandbox(self, run: Run, program: Program, host: Host) -> Outcome:
-        limits, wanted = self._limits, run.wanted
-        sandbox = await self._ready.sandbox()
-        left = (run.deadline - self._parts.clock.now()).total_seconds() - _SETTLING_SECONDS
-        cpu_seconds = limits.search_seconds if wanted.kind == "search" else limits.code_seconds
-        bounds = run_limits(limits, run.rule, cpu_seconds=cpu_seconds, seconds_left=left)
-        started = time.monotonic()
-        try:
-            ran = await sandbox.run(
-                program,
-                host,
-                tenant=run.resolved.caller.tenant_id,
-                limits=bounds,
-                isolated=run.rule.isolate,
-                at_once=run.rule.runs_at_once,
-            )
-        except SandboxBusy as error:
-            raise Problem("rate_limited", str(error), retry_after=2, sent=False) from None
-        except SandboxUnavailable as error:
-            raise Problem("unavailable", f"programs cannot be run now: {error}", sent=False) from None
-        error_ = ran.error or {}
-        self._metrics.program(
-            wanted.kind,
-            "ok" if ran.ok else str(error_.get("kind", "thrown")),
-            cpu=ran.cpu_ms / 1000,
-            wall=time.monotonic() - started,
-            limit=None if error_.get("limit") is None else str(error_["limit"]),
+        return await self._running.run(
+            program,
+            host,
+            kind=run.wanted.kind,
+            tenant_id=run.resolved.caller.tenant_id,
+            rule=run.rule,
+            seconds_left=(run.deadline - self._parts.clock.now()).total_seconds(),
         )
-        return ran
 
     async def _answer(self, written: _Written, ran: Outcome, host: Host) -> Result:
         run, calls = written.run, host.calls
@@ -235,7 +204,7 @@ class Portal:
         else:
             value = dumps({"would": host.would}) if host.would is not None else ran.value or b"null"
             try:
-                data, truncated, error = await _shown(value, calls)
+                data, truncated, error = await shown(value, RESULT_CHARS, calls)
             except asyncio.CancelledError:
                 await asyncio.shield(self._write(written, calls, "cancelled", None))
                 raise
@@ -246,7 +215,7 @@ class Portal:
         try:
             await asyncio.shield(self._write(written, calls, outcome, kept))
         except Problem as problem:
-            _tell_done(problem, calls)
+            tell_done(problem, calls)
             raise
         return Result(
             execution_id=run.execution_id,
@@ -273,7 +242,7 @@ class Portal:
     def _begun(self, run: Run) -> Begun:
         """An execution that began and whose end is to be written even where its process does not live to do it."""
         left = max(0.0, (run.deadline - self._parts.clock.now()).total_seconds())
-        return Begun(facts_of(_ended(run, (), "ok", 0.0)), left + _SLACK_SECONDS)
+        return Begun(facts_of(_ended(run, (), "ok", 0.0)), left + SLACK_SECONDS)
 
     async def _refused(self, caller: Caller, ask: Ask, execution_id: UUID, problem: Problem) -> None:
         facts = RefusalFacts(
@@ -331,24 +300,3 @@ def _cut(run: Run) -> str:
         "the result was summarised to fit: narrow it with code, or in the next program start from "
         f'await previous("{run.execution_id}"), which is this result in full'
     )
-
-
-async def _shown(value: bytes, calls: Sequence[CallRecord]) -> tuple[Any, bool, dict[str, Any] | None]:
-    """The result as it is answered, whether it was cut, and the error that it amounts to."""
-    try:
-        if len(value) > _LARGE:
-            shown, cut = await asyncio.to_thread(shrink, value, RESULT_CHARS)
-        else:
-            shown, cut = shrink(value, RESULT_CHARS)
-    except NotJson:
-        detail = done_first(calls, "the program's result is not JSON: return plain data")
-        return None, False, {"code": "code_error", "detail": detail, "fix": "model", "kind": "thrown"}
-    return orjson.Fragment(shown), cut, None
-
-
-def _tell_done(problem: Problem, calls: Sequence[CallRecord]) -> None:
-    """A refusal that comes after writes says so: nobody may take it for one of a program that did nothing."""
-    writes = [call.sent for call in calls if call.effect != "read" and call.sent is not False]
-    if writes:
-        problem.detail = done_first(calls, problem.detail)
-        problem.sent = True if True in writes else "unknown"

@@ -42,11 +42,14 @@ async def build_image(
         "prepare": prepare,
     }
     asked = b"".join(struct.pack(">I", len(part)) + part for part in (json.dumps(order).encode(), *(parts or ())))
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-I", "-m", _MODULE,
-        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
-        env={}, cwd="/", start_new_session=True,
-    )  # fmt: skip
+    try:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-I", "-m", _MODULE,
+            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
+            env={}, cwd="/", start_new_session=True,
+        )  # fmt: skip
+    except OSError as error:
+        raise BuildFailed(f"the sandbox's builder cannot be started: {error.strerror}") from error
     try:
         async with asyncio.timeout(BUILD_SECONDS):
             answer, _ = await process.communicate(asked)

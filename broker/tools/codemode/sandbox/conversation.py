@@ -63,14 +63,14 @@ class Conversation:
         """The order is on its way to the worker."""
         self._line, self._run = line, run
 
-    async def finish(self) -> Outcome:
-        """Waits for the end: the outcome, when every host call has ended too.
+    async def finish(self, seconds: float) -> Outcome:
+        """Waits for the end, `seconds` at most: the outcome, when every host call has ended too.
 
-        Calls that were being answered when the program ended may finish within its wall time, so that what they did is
+        Calls that were being answered when the program ended may finish within that time, so that what they did is
         known; those still waiting for their turn never begin. Cancelled, it cancels all of them. Raises what the host
         function raised other than HostError.
         """
-        wall = asyncio.timeout(self.limits.wall_seconds)
+        wall = asyncio.timeout(seconds)
         try:
             async with wall:
                 await asyncio.shield(self._ended)
@@ -81,7 +81,7 @@ class Conversation:
         except TimeoutError:
             if not wall.expired():
                 raise
-            self._end(self._timed_out())
+            self._end(self._timed_out(seconds))
         finally:
             for task in self._tasks:
                 task.cancel()
@@ -147,12 +147,11 @@ class Conversation:
         if not self._ended.done():
             self._ended.set_result(outcome)
 
-    def _timed_out(self) -> Outcome:
-        seconds = self.limits.wall_seconds
+    def _timed_out(self, seconds: float) -> Outcome:
         return self._limit(
             "wall_seconds",
             "WallLimit",
-            f"the program took longer than {seconds:g} s: make fewer requests, or make them at once with Promise.all",
+            f"the program took longer than {seconds:.3g} s: make fewer requests, or make them at once with Promise.all",
         )
 
     def _limit(self, limit: str, name: str, message: str) -> Outcome:

@@ -124,8 +124,11 @@ class Images:
                 raise SandboxUnavailable(f"{file} is not a private file of this user: remove it")
         if found[0].st_size != told.get("size"):
             return None
-        for file in (path, code):
-            os.utime(file)
+        try:
+            for file in (path, code):
+                os.utime(file)
+        except FileNotFoundError:  # another process has just forgotten it
+            return None
         return ImageRef(key, path, code, told["memory_bytes"], told["max_bytes"], told["run"], told["deliver"])
 
     async def used_by(self, start: Awaitable[None]) -> None:

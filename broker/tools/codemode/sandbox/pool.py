@@ -164,10 +164,12 @@ class Sandbox:
         limits: RunLimits | None = None,
         isolated: bool = False,
         at_once: int | None = None,
+        within: float | None = None,
     ) -> Outcome:
         """Runs a program to its end. Whatever the program does is in the outcome.
 
         It waits while `at_once` runs of the tenant go on, or the pool's own `runs_per_tenant` where that is less.
+        `within`: seconds that waiting and running may take together.
 
         `host` answers its calls, up to `host_calls_at_once` of them at the same time; what it raises other than
         HostError ends the run and is raised here. When this returns, no call of `host` is under way. Cancelled, it
@@ -188,7 +190,7 @@ class Sandbox:
             Conversation(host, limits), asyncio.get_running_loop().create_future(),
         )  # fmt: skip
         self._enqueue(waiting)
-        return await self._see_through(waiting)
+        return await self._see_through(waiting, within)
 
     def _enqueue(self, waiting: _Waiting) -> None:
         if self._closing:
@@ -200,16 +202,18 @@ class Sandbox:
         self._turns.add(waiting.tenant, waiting)
         self._dispatch()
 
-    async def _see_through(self, waiting: _Waiting) -> Outcome:
+    async def _see_through(self, waiting: _Waiting, within: float | None) -> Outcome:
+        wall = waiting.limits.wall_seconds
+        until = time.monotonic() + (2 * wall if within is None else within)
         try:
             try:
-                async with asyncio.timeout(waiting.limits.wall_seconds):
+                async with asyncio.timeout(min(wall, until - time.monotonic())):
                     await asyncio.shield(waiting.placed)
             except TimeoutError:
                 raise SandboxBusy(
                     "no place to run the program became free in time: try again in a few seconds"
                 ) from None
-            outcome = await waiting.conversation.finish()
+            outcome = await waiting.conversation.finish(min(wall, until - time.monotonic()))
             self._usage.add(waiting.tenant, _charge(outcome, waiting.limits), time.monotonic())
             return outcome
         finally:

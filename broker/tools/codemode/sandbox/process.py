@@ -89,20 +89,17 @@ class WorkerProcess:
 
     async def start(self, *, command: Sequence[str], runs: int, harden: bool) -> None:
         """Starts it and waits until it is ready. Raises SandboxUnavailable, and leaves nothing behind then."""
-        order = {
-            "runs": runs,
-            "images": [_told(ref) for ref in self._refs],
-        }
-        self._process = await asyncio.create_subprocess_exec(
-            *command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
-            env={}, cwd="/", close_fds=True, start_new_session=True,
-        )  # fmt: skip
-        self._priority = Priority(self._process.pid)
+        order = {"runs": runs, "images": [_told(ref) for ref in self._refs]}
         try:
+            self._process = await asyncio.create_subprocess_exec(
+                *command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.DEVNULL, env={}, cwd="/", close_fds=True, start_new_session=True,
+            )  # fmt: skip
+            self._priority = Priority(self._process.pid)
             async with asyncio.timeout(START_SECONDS):
                 self._write(frames.frame(frames.START, 0, json.dumps(order).encode()))
                 self._ready(await self._hello(), harden=harden)
-        except (TimeoutError, asyncio.IncompleteReadError, ConnectionError, ValueError) as error:
+        except (OSError, asyncio.IncompleteReadError, ValueError) as error:
             await self.close()
             raise SandboxUnavailable(f"a sandbox worker did not start ({type(error).__name__})") from error
         except BaseException:

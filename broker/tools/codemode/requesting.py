@@ -6,13 +6,15 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import orjson
 
 from broker.accounts.views import View
-from broker.domain import Connection, Decision, Resolved
+from broker.domain import Connection, Resolved
 from broker.errors import Problem
+from broker.gate.perform import Gate
+from broker.gate.types import CallRequest
 from broker.tools.hints import Hints
 from connectors.base import Prepared, Programmable
 from connectors.errors import EgressRefused, InvalidInput, PayloadTooLarge, SpecError, UnknownOperation
@@ -26,12 +28,16 @@ _heavy: Final = asyncio.Semaphore(1)
 """Long arguments are read one at a time in a process, off the event loop: nobody else waits for them."""
 
 
-async def decode(argument: bytes) -> Mapping[str, Any]:
-    """A host call's argument. Raises Problem `invalid_input`, `payload_too_large`."""
+T = TypeVar("T")
+
+
+async def read(argument: bytes, work: Callable[[Mapping[str, Any]], T]) -> T:
+    """What `work` makes of a host call's argument, an object. Raises Problem `invalid_input`, `payload_too_large`, and
+    what `work` raises."""
     if len(argument) <= _LONG_ARGUMENT:
-        return _decode(argument)
+        return work(_decode(argument))
     async with _heavy:
-        return await asyncio.to_thread(_decode, argument)
+        return await asyncio.to_thread(lambda: work(_decode(argument)))
 
 
 def _decode(argument: bytes) -> Mapping[str, Any]:
@@ -114,8 +120,10 @@ def _told(unknown: Callable[[UnknownOperation], Problem]) -> Iterator[None]:
         raise Problem("unavailable", str(error)) from None
 
 
-def described(prepared: Prepared, decision: Decision) -> dict[str, Any]:
-    """What a write would be, for a dry run."""
+def described(prepared: Prepared, gate: Gate, call: CallRequest) -> dict[str, Any]:
+    """What a write would be and whether it would be let through, for a dry run."""
+    decision = gate.judge(call, prepared)
+    permit = call.connector.permit(prepared, call.permissions)
     return {
         "method": prepared.method,
         "path": prepared.path,
@@ -124,6 +132,7 @@ def described(prepared: Prepared, decision: Decision) -> dict[str, Any]:
         "operation": prepared.operation.ref,
         "effect": prepared.effect,
         "permissions": list(prepared.operation.permissions),
+        "permitted_upstream": permit.verdict,
         "decision": {
             "allowed": decision.allowed,
             "reason": decision.reason,
