@@ -8,13 +8,13 @@ from uuid import UUID
 
 from broker.domain import Caller, Decision
 from connectors.base import Prepared
+from connectors.errors import Sent
 from connectors.frozen import quick
 
 CallOutcome = Literal["ok", "upstream_error", "timeout", "cancelled", "not_sent", "unknown"]
 """Every intent ends in one of these (DESIGN.md, invariant 3). The latest outcome of a call is the true one.
 """
 
-Sent = Literal[True, False, "unknown"]
 Kind = Literal["intent", "outcome", "refusal", "change", "execution"]
 
 
@@ -110,7 +110,6 @@ class Outcome:
     response_bytes: int | None = None
     credential_id: UUID | None = None
     credential_version: int | None = None
-    late: bool = False
     error: str | None = None
 
 

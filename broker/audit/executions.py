@@ -17,8 +17,18 @@ MAX_ROWS = 5000
 """An execution makes far fewer calls; the bound keeps a damaged table from answering without end."""
 
 _ROWS = text(
-    f"select {', '.join(COLUMNS)} from audit.events"  # noqa: S608 - column names of our own
-    " where tenant_id = :tenant and execution_id = :execution order by at, n, recorded_at limit :most"
+    # By their execution the rows that people see; their outcomes lie at the same `at`.
+    f"""
+    with seen as materialized (
+        select {", ".join(COLUMNS)} from audit.events
+         where tenant_id = :tenant and execution_id = :execution and kind <> 'outcome' order by at, n limit :most
+    )
+    select * from seen
+    union all
+    select {", ".join(f"x.{name}" for name in COLUMNS)} from seen s
+      join audit.events x on x.tenant_id = :tenant and x.at = s.at and x.call_id = s.call_id and x.kind = 'outcome'
+     where s.kind = 'intent'
+     order by at, n, recorded_at limit :most"""  # noqa: S608 - column names of our own
 )
 _DESCENDS = text(
     """

@@ -12,7 +12,7 @@ _KINDS: Final = {"intent": "call", "refusal": "refusal", "change": "change", "ex
 _ASKED: Final = ("operation_ref", "method", "path", "effect")
 _JUDGED: Final = ("decision", "reason", "code", "grant_id", "detail", "intent", "suppressed", "since")
 # From the outcome's body.
-_CAME: Final = ("sent", "upstream_status", "upstream_ray", "request_bytes", "response_bytes", "late", "error")
+_CAME: Final = ("sent", "upstream_status", "upstream_ray", "request_bytes", "response_bytes", "error")
 
 
 def stamp(at: datetime) -> str:

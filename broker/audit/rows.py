@@ -173,7 +173,6 @@ def _outcome(event: Outcome) -> Draft:
         "response_bytes": event.response_bytes,
         "credential_id": None if event.credential_id is None else str(event.credential_id),
         "credential_version": event.credential_version,
-        "late": event.late or None,
         "error": event.error,
     }
     columns = (

@@ -1,8 +1,9 @@
 """Reading the audit in bounded steps.
 
-Filters have no index of their own: two index entries for each call would cost more than all questions about
-it. So a step walks at most so many rows of the primary key's order, keeps those that fit, and says where it
-stopped. However large the table, a statement is short, and whoever reads on misses nothing.
+Few filters have an index: an entry for each call costs more than the questions about it. So a step walks at
+most so many rows of an index's order, keeps those that fit, and says where it stopped. However large the
+table, a statement is short, and whoever reads on misses nothing. What an index serves (identifier, run,
+execution, kinds that are no calls) chooses the rows walked over; the rest is looked for among them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -90,7 +91,7 @@ def own(where: Where, caller: Caller) -> None:
     if caller.bearer.kind == "session":
         if caller.identity is None:
             raise AssertionError("a session has an identity")
-        where.want("s.identifier = :own", own=caller.identity.identifier)
+        where.walk("identifier = :own", own=caller.identity.identifier)
     else:
         where.family = True
         where.want("s.bearer_id in (select id from family)", bearer=caller.bearer.id, root=caller.bearer.root_id)

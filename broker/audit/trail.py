@@ -15,10 +15,9 @@ from broker.clock import Clock
 from broker.db import functions
 from broker.db.database import Database
 from broker.domain import Caller
-from broker.errors import Problem
 from broker.ids import new_id
 from broker.metrics import Metrics
-from vault.errors import MacMismatch
+from vault.errors import KeyUnavailable, MacMismatch
 from vault.store import Mac, Vault
 
 MAC_PURPOSE: Final = "audit-row"
@@ -77,15 +76,13 @@ class AuditTrail:
         return EventRow._make((*columns, mac.key_version, mac.digest, None))
 
     async def row(self, event: Event) -> EventRow:
-        """The row of `event`, authenticated and numbered. Raises vault.errors.VaultError, Problem
-        `unavailable`.
-        """
+        """The row of `event`, authenticated and numbered. Raises vault.errors.VaultError."""
         for _ in range(3):
             row = self.try_row(event)
             if row is not None:
                 return row
             await self._vault.mac(_tenant_of(event), MAC_PURPOSE, b"")  # loads the key
-        raise Problem("unavailable", "the audit key cannot be held; nothing is done without a record")
+        raise KeyUnavailable("the tenant's evidence key cannot be held")
 
     async def write(self, event: Event) -> UUID:
         """Writes `event` in a transaction of its own; returns its id. Raises as `row`, and the driver's

@@ -28,7 +28,7 @@ begin
             cross join lateral (
                 select i.body ->> 'effect' <> 'read' and not exists (
                     select from audit.events e
-                     where e.tenant_id = i.tenant_id and e.execution_id = i.execution_id and e.call_id = i.call_id
+                     where e.tenant_id = i.tenant_id and e.at = i.at and e.call_id = i.call_id
                        and e.kind = 'outcome' and e.body -> 'sent' = 'false'::jsonb) as wrote) w
            where i.tenant_id = o.tenant_id and i.execution_id = o.execution_id and i.kind = 'intent') did on true
      where o.tenant_id = p_tenant

@@ -34,9 +34,10 @@ class Client(httpx.AsyncClient):
 @pytest_asyncio.fixture
 async def client(world: World) -> AsyncIterator[Client]:
     app = FastAPI()
-    problems.install(app)
-    for module in (audit, executions, health):
-        app.include_router(module.router)
+    routers = [module.router for module in (audit, executions, health)]
+    problems.install(app, routers)
+    for router in routers:
+        app.include_router(router)
 
     async def check() -> Report:
         return made.report
@@ -78,7 +79,11 @@ async def test_events_by_page(world: World, client: Client) -> None:
         ({"page_size": "0"}, "invalid_input"),
         ({"page_token": "?!"}, "invalid_input"),
         (
-            {"page_token": base64.urlsafe_b64encode(f'["0001-01-01T00:00:00+00:00","{NIL}"]'.encode()).decode()},
+            {
+                "page_token": base64.urlsafe_b64encode(
+                    f'["0001-01-01T00:00:00+00:00","{NIL}","audit"]'.encode()
+                ).decode()
+            },
             "invalid_input",
         ),
         ({"status": "nonsense"}, "invalid_input"),
@@ -94,6 +99,15 @@ async def test_filters_are_checked(client: Client, params: dict[str, str], code:
         assert answer.json() == {"items": [], "next_page_token": None}
     else:
         assert (answer.status_code, answer.json()["code"]) == (422, code)
+
+
+async def test_a_tool_by_either_name(world: World, client: Client) -> None:
+    await world.call(world.caller())
+    every = (await client.get("/v1/audit/events")).json()["items"]
+    tool = every[0]["tool_name"]
+    for name in ("tool", "tool_name"):
+        assert (await client.get("/v1/audit/events", params={name: tool})).json()["items"] == every
+        assert (await client.get("/v1/audit/events", params={name: "another"})).json()["items"] == []
 
 
 async def test_did_it_happen(world: World, client: Client) -> None:

@@ -53,3 +53,16 @@ def test_clean_leaves_nothing_that_postgresql_cannot_keep() -> None:
     assert clean("a\x00b\ud800c\n") == "a\ufffdb?c\n"
     assert clean("x" * 600) == "x" * 499 + "…"
     clean("\ud83d\ude00" * 400).encode()
+
+
+def test_no_token_is_kept_whatever_stands_before_it() -> None:
+    token = "krv_st_" + "c2X" * 20
+    assert token not in body_text({"intent": f"clean up\n{token}", "summary": {"why": f"as asked:\t{token}"}})
+
+
+def test_a_masked_name_leaves_the_form_canonical() -> None:
+    """Else the row would not verify when it is read back from jsonb, which orders and drops names as it likes."""
+    names = ["a", "cfut_" + "A" * 40, "cfut_" + "B" * 40, "z"]
+    kept = body_text({"summary": dict.fromkeys(names, 1)})
+    assert orjson.dumps(json.loads(kept), option=orjson.OPT_SORT_KEYS).decode() == kept
+    assert json.loads(kept)["summary"] == {"[redacted]": 1, "a": 1, "z": 1}
