@@ -33,8 +33,8 @@ _HOW: Final = re.compile(r"[a-z_]{1,40}")
 
 _INSERT: Final = text(
     """
-    insert into broker.logins (tenant_id, id, token_hash, bearer_id, how, made_by, created_at, seen_at)
-    values (:tenant, :id, :hash, :bearer, :how, :made_by, :now, :now)"""
+    insert into broker.logins (tenant_id, id, token_hash, bearer_id, how, made_by, session, created_at, seen_at)
+    values (:tenant, :id, :hash, :bearer, :how, :made_by, :session, :now, :now)"""
 )
 _FIND: Final = text(
     """
@@ -106,10 +106,11 @@ class Logins:
         how: str,
         maker: Caller | None = None,
         facts: Mapping[str, Any] | None = None,
+        session: bytes | None = None,
     ) -> NewLogin:
         """As `begin`, in a transaction of the tenant's that holds the identity (`taking.hold_identity`), and the bearer
         of `maker`, whose authority the login then depends on. `facts` are what else the audit keeps of how it came to
-        be."""
+        be; `session` is the digest of the provider's session that it came of, which it ends with."""
         if _HOW.fullmatch(how) is None:
             raise ValueError("how a person signed in is a word of a-z and _")
         owner: Any = (
@@ -133,7 +134,7 @@ class Logins:
         cookie, ticket = tickets.mint("login", tenant_id)
         login_id = new_id()
         values = {"tenant": tenant_id, "id": login_id, "hash": ticket.digest, "bearer": minted.id, "now": now}
-        await conn.execute(_INSERT, {**values, "how": how, "made_by": made_by})
+        await conn.execute(_INSERT, {**values, "how": how, "made_by": made_by, "session": session})
         await self._trail.change(
             conn,
             None,

@@ -4,6 +4,14 @@ Everything is under the issuer, `/t/{tenant}/oauth/…`; the metadata stands whe
 besides. Nothing is decided here: `identity/oauth` does.
 """
 
-from broker.endpoints.oauth import authorize, clients, editors, metadata, register, token
+from broker.endpoints.oauth import authorize, clients, editors, logout, metadata, register, token
 
-ROUTERS = (metadata.router, authorize.router, token.router, register.router, editors.router, clients.router)
+ROUTERS = (
+    metadata.router,
+    authorize.router,
+    token.router,
+    register.router,
+    editors.router,
+    clients.router,
+    logout.router,
+)

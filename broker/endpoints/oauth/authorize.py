@@ -26,19 +26,24 @@ from broker.identity.logins import Login
 from broker.identity.names import TENANT_NAME
 from broker.identity.oauth import redirects
 from broker.identity.oauth.asking import Asking, Astray, fields_of, read_asking
-from broker.identity.oauth.choices import accesses, read_choice
+from broker.identity.oauth.choices import FEW, MOST, accesses, read_choice
 from broker.identity.oauth.metadata import is_document
 from broker.identity.oauth.resources import issuer_of
 
 router = pages()
 TenantName = Annotated[str, Path(max_length=63)]
-MOST_FIELDS: Final = 80
+MOST_FIELDS: Final = MOST + 6
+
+ONWARD: Final = "https: http://127.0.0.1:* http://localhost:* cursor: vscode: vscode-insiders:"
+"""Where a program's own page may send the person on to. Chromium holds every redirect after a form to the policy of the
+form's page, also those that the program answers with: it would leave the person on this page, as if nothing had
+happened. What the form holds, a decision and our token against forgery, is of use to nobody else."""
 
 
 @dataclass(frozen=True, slots=True)
 class Consent:
-    """What the page shows. `connections` are those the person has a grant on and may choose of, `accesses` what it may
-    do there at most."""
+    """What the page shows. `connections` are those the person has a grant on and may choose among: none where they are
+    `too_many`, `many` where one choice stands for the rest; `accesses` what the program may do there at most."""
 
     asking: Asking
     action: str
@@ -46,7 +51,13 @@ class Consent:
     where: redirects.Shown
     known_by: str
     connections: tuple[str, ...]
+    too_many: bool
     accesses: tuple[Access, ...]
+
+    @property
+    def many(self) -> bool:
+        """Whether one choice stands for the connections that none is made for."""
+        return len(self.connections) > FEW
 
 
 @router.get("/t/{tenant}/oauth/authorize")
@@ -64,17 +75,19 @@ async def authorize(request: Request, tenant: TenantName) -> Response:
         asking = await _asking(request, login, query)
     except Astray as astray:
         return _astray(request, tenant, astray)
+    connections, too_many = await _choosable(request, login, asking)
     consent = Consent(
         asking=asking,
         action=request.url.path,
         request=query,
         where=redirects.shown(asking.redirect_uri),
         known_by=_known_by(asking),
-        connections=await _choosable(request, login, asking),
+        connections=connections,
+        too_many=too_many,
         accesses=accesses(asking.access),
     )
     response = render(request, "consent.html", login=login, consent=consent)
-    return harden(response, forms=f"'self' {consent.where.source}")
+    return harden(response, forms=f"'self' {consent.where.source} {ONWARD}")
 
 
 @router.post("/t/{tenant}/oauth/authorize")
@@ -90,7 +103,7 @@ async def agree(request: Request, tenant: TenantName) -> Response:
         return _astray(request, tenant, astray)
     if fields.get("decision") != "allow":
         return _answer(request, tenant, asking, {"error": "access_denied"})
-    choice = read_choice(asking, await _choosable(request, login, asking), fields)
+    choice = read_choice(asking, (await _choosable(request, login, asking))[0], fields)
     services = services_of(request)
     code = await services.oauth.codes.issue(login, asking, choice, now=services.clock.now())
     return _answer(request, tenant, asking, {"code": code})
@@ -115,12 +128,14 @@ async def _asking(request: Request, login: Login, query: str) -> Asking:
     return read_asking(client, fields, services.base_url, login.tenant_name)
 
 
-async def _choosable(request: Request, login: Login, asking: Asking) -> tuple[str, ...]:
+async def _choosable(request: Request, login: Login, asking: Asking) -> tuple[tuple[str, ...], bool]:
+    """The connections that may be chosen among, and whether there are none of them for being too many."""
     if asking.resource.connection is not None:
-        return ()
+        return (), False
     services = services_of(request)
     resolved = await services.offers.caller(Asker(login.token, login.client), services.clock.now())
-    return tuple(await services.authenticator.usable_connections(resolved.caller))
+    found = tuple(await services.authenticator.usable_connections(resolved.caller, MOST + 1))
+    return ((), True) if len(found) > MOST else (found, False)
 
 
 def _known_by(asking: Asking) -> str:

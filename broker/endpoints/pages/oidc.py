@@ -10,11 +10,12 @@ from starlette.responses import RedirectResponse, Response
 from broker.endpoints.pages import cookies
 from broker.endpoints.pages.route import login_of
 from broker.endpoints.pages.route import router as pages
-from broker.endpoints.pages.signin import remember_return, signed_in
+from broker.endpoints.pages.signin import address, remember_return, signed_in
 from broker.endpoints.pages.view import render
 from broker.endpoints.pages.ways import way_to
 from broker.endpoints.rest.deps import services_of
 from broker.errors import Problem, invalid
+from broker.identity.oidc.room import source_of
 
 router = pages()
 TenantName = Annotated[str, Path(max_length=63)]
@@ -41,7 +42,7 @@ async def start(request: Request, tenant: TenantName) -> Response:
     if request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
         return RedirectResponse(f"/t/{tenant}/signin", 303)
     services = services_of(request)
-    started = await services.oidc.begin(tenant, services.clock.now())
+    started = await services.oidc.begin(tenant, services.clock.now(), source_of(address(request)))
     response = RedirectResponse(started.location, 303)
     cookies.put(request, response, cookies.OIDC, started.cookie, started.until)
     return response
@@ -54,7 +55,8 @@ async def callback(request: Request, tenant: TenantName) -> Response:
     now = services.clock.now()
     answer = _answer(request.url.query)
     before = await login_of(request)
-    login = await services.oidc.finish(tenant, cookies.read(request, cookies.OIDC), answer, now)
+    cookie, source = cookies.read(request, cookies.OIDC), source_of(address(request))
+    login = await services.oidc.finish(tenant, cookie, answer, now, source)
     if before is not None:
         await services.logins.end(before, now)
     response = signed_in(request, login)

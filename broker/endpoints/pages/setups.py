@@ -33,21 +33,23 @@ def setups(mcp_url: str) -> tuple[Setup, ...]:
             "VS Code",
             "In .vscode/mcp.json",
             _json({"servers": {"keyreeve": {"type": "http", "url": mcp_url}}}),
-            "Then choose Start above the entry and allow the sign-in.",
+            "Then choose Start above the entry, or MCP: List Servers, and allow the sign-in.",
         ),
         Setup(
             "Codex",
             "In ~/.codex/config.toml",
             f'[mcp_servers.keyreeve]\nurl = "{mcp_url}"',
-            "Then run codex mcp login keyreeve. Where there is no browser: bearer_token_env_var names a variable that "
-            "holds a session token.",
+            "Then run codex mcp login keyreeve, and again to allow more; with --oauth-client-registration dcr where "
+            "Keyreeve cannot fetch Codex's own description. Where there is no browser, bearer_token_env_var names a "
+            "variable that holds a session token.",
         ),
         Setup(
             "Claude Desktop",
             "In claude_desktop_config.json (Settings, Developer, Edit Config)",
             _json({"mcpServers": {"keyreeve": {"command": "npx", "args": ["-y", "mcp-remote", mcp_url]}}}),
-            "Then restart Claude Desktop. It signs in with the browser. This needs Node on your machine. Where "
-            "the address can be reached from the internet, Settings, Connectors, Add custom connector does without.",
+            "Then restart Claude Desktop. It signs in with the browser, again where a call needs more. This needs Node "
+            "on your machine. Where the address can be reached from the internet, Settings, Connectors, Add custom "
+            "connector does without.",
         ),
     )
 

@@ -1,8 +1,8 @@
 """Connecting an account by signing in to its MCP server: out to its authorization server, and back.
 
 Nobody is sent anywhere by a redirect: the page before says which host it is that asks, and the person goes there. The
-answer is taken from the browser that left alone (`cookies.UPSTREAM`), and only while the same person, or the same
-connect link, stands before us.
+answer is taken from the browser that left alone (`cookies.UPSTREAM`), at the address that its authorization server was
+given alone, and only while the same person, or the same connect link, stands before us.
 """
 
 from typing import Annotated, Any
@@ -11,7 +11,8 @@ from uuid import UUID
 from fastapi import Query, Request
 from starlette.responses import JSONResponse, Response
 
-from broker.accounts.upstream_oauth.sign_ins import CALLBACK, DOCUMENT, Back
+from broker.accounts.upstream_oauth.redirects import CALLBACK, DOCUMENT, DOCUMENT_CALLBACK
+from broker.accounts.upstream_oauth.sign_ins import Back
 from broker.domain import Connection
 from broker.endpoints.pages import cookies
 from broker.endpoints.pages.connect import LINK_PAGE, ConnectionName, Page, TenantName, by_link, by_login, here
@@ -30,10 +31,10 @@ _SEPARATOR = "~"
 
 
 @router.get(DOCUMENT)
-async def client_document(request: Request) -> Response:
-    """Our client id metadata document, for authorization servers that take one."""
-    clients = services_of(request).upstream_sign_ins.clients
-    return JSONResponse(clients.published(), headers={"Cache-Control": "public, max-age=3600"})
+async def client_document(request: Request, issuer_id: str) -> Response:
+    """Our client id metadata document for an authorization server that takes one."""
+    redirects = services_of(request).upstream_sign_ins.clients.redirects
+    return JSONResponse(redirects.published(issuer_id), headers={"Cache-Control": "public, max-age=3600"})
 
 
 @router.post(LINK_PAGE + "/sign_in")
@@ -56,8 +57,10 @@ async def leave_by_login(request: Request, tenant: TenantName, connection_name: 
 
 
 @router.get(CALLBACK)
+@router.get(DOCUMENT_CALLBACK)
 async def back(
     request: Request,
+    issuer_id: str,  # noqa: ARG001 - the whole path is compared
     state: Annotated[str, Query(max_length=100)] = "",
     code: Text = None,
     iss: Text = None,
@@ -66,14 +69,14 @@ async def back(
     """Takes the answer of an authorization server, once, and connects the account."""
     services = services_of(request)
     browser, _, ticket = (cookies.read(request, cookies.UPSTREAM) or "").partition(_SEPARATOR)
-    found = await services.upstream_sign_ins.take(state, browser)
+    found = await services.upstream_sign_ins.take(state, browser, request.url.path)
     page = await _whose(request, found, ticket)
     connection = await _connection(request, page, found.connection_name)
     tokens = await services.upstream_sign_ins.redeem(found, connection, iss=iss, code=code, error=error)
     try:
         account, review = await _deposit(request, page, {"kind": "oauth", "token": tokens})
     except BaseException:
-        await services.upstream_sign_ins.return_unused(tokens)
+        await services.upstream_sign_ins.return_unused(found, tokens)
         raise
     await services.renewals.kept(found.tenant_id, UUID(account["id"]), tokens)
     response = render(request, "connected.html", page=page, login=page.login, account=account, review=review)

@@ -52,7 +52,8 @@ class NewProvider(BaseModel):
 
 
 class ProviderOut(BaseModel):
-    """The provider. `redirect_uri` is what to register there."""
+    """The provider. `redirect_uri` is what to register there, and `backchannel_logout_uri` where it offers that: then
+    whoever signs out there is signed out here at once, editors included."""
 
     issuer: str
     client_id: str
@@ -62,6 +63,7 @@ class ProviderOut(BaseModel):
     create_identities: bool
     link_by_email: bool
     redirect_uri: str
+    backchannel_logout_uri: str
     version: int
     made_by: str
     created_at: datetime

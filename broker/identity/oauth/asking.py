@@ -34,7 +34,7 @@ class Astray(OAuthRefusal):
 
 @dataclass(frozen=True, slots=True)
 class Asking:
-    """A request that may be put before a person."""
+    """A request that may be put before a person, who may allow `access` at most."""
 
     client: Client
     redirect_uri: str
@@ -101,4 +101,4 @@ def _asking(
         raise OAuthRefusal("invalid_scope", "too many scopes")
     if "none" in fields.get("prompt", "").split():
         raise OAuthRefusal("consent_required", "nothing is agreed to here without asking the person")
-    return Asking(client, redirect_uri, state, challenge, resource, scopes.access_of(scope))
+    return Asking(client, redirect_uri, state, challenge, resource, scopes.offered_by(scope))

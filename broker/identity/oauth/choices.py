@@ -12,6 +12,10 @@ from connectors.base import EFFECT_RANK
 
 NOTHING: Final = "none"
 """What is posted for a connection that the client is not to use."""
+MOST: Final = MAX_CONNECTIONS
+"""Connections among which a person may choose. Above that there is one access for all."""
+FEW: Final = 8
+"""Above that one choice stands for all that are not chosen for."""
 _FIELD: Final = "c."
 _AGAIN: Final = "go back and choose again, or say no"
 _ACCESS: Final[dict[str, Access]] = {"read": "read", "write": "write", "destructive": "destructive"}
@@ -34,23 +38,22 @@ def accesses(asked: Access) -> tuple[Access, ...]:
 
 def read_choice(asking: Asking, choosable: Sequence[str], fields: Mapping[str, str]) -> Choice:
     """The posted fields, judged: `c.NAME` for each of `choosable`, or one `access` where there is nothing to choose of.
-    A connection that is not there counts as not chosen. Raises Problem `invalid_input`."""
+    A connection that is not there, or empty, is given what `rest` says, and nothing without that. Raises Problem
+    `invalid_input`."""
     posted = {name.removeprefix(_FIELD): given for name, given in fields.items() if name.startswith(_FIELD)}
     if not set(posted) <= set(choosable):
         raise invalid("connections", "names one that you cannot choose, or not any more", hint=_AGAIN)
     if not choosable:
         only = asking.resource.connection
         return Choice(None if only is None else (only,), _access("access", fields.get("access", ""), asking.access))
-    by = {
-        name: _access(_FIELD + name, posted[name], asking.access)
-        for name in choosable
-        if posted.get(name, NOTHING) != NOTHING
-    }
+    rest = fields.get("rest") or NOTHING
+    given = {name: posted.get(name) or rest for name in choosable}
+    by = {name: _access(_FIELD + name, chosen, asking.access) for name, chosen in given.items() if chosen != NOTHING}
     top = highest(by.values())
     if top is None:
         raise invalid("connections", "choose at least one connection", hint=_AGAIN)
-    if len(by) > MAX_CONNECTIONS:
-        raise invalid("connections", f"choose at most {MAX_CONNECTIONS}", hint=_AGAIN)
+    if len(choosable) > MOST:
+        raise invalid("connections", f"are more than {MOST}: too many to choose among", hint=_AGAIN)
     alike = set(by.values()) == {top}
     if alike:
         return Choice(None if len(by) == len(choosable) else tuple(by), top)

@@ -225,12 +225,12 @@ class Clients:
     async def list(self, caller: Caller, page: PageRequest) -> Page[dict[str, Any]]:
         """The clients, oldest first. Raises Problem `forbidden`."""
         require(caller, "clients.read")
-        at, after = page.after or (None, None)
+        at, after = page.past("oauth_clients") or (None, None)
         values = {"tenant": caller.tenant_id, "at": at, "after": after, "most": page.size + 1}
         async with self._db.tenant(caller.tenant_id) as conn:
             rows: Any = (await conn.execute(_LIST, values)).all()
         shown = rows[: page.size]
-        token = page_token(shown[-1].created_at, shown[-1].id) if len(rows) > page.size else None
+        token = page_token(shown[-1].created_at, shown[-1].id, "oauth_clients") if len(rows) > page.size else None
         return Page([_shown(row) for row in shown], token)
 
     async def delete(self, caller: Caller, client_id: str) -> dict[str, Any]:

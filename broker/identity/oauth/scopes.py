@@ -30,6 +30,12 @@ def access_of(scope: str | None) -> Access:
     return found
 
 
+def offered_by(scope: str | None) -> Access:
+    """The most that a person may choose where a client asks for `scope`: everything, where it names none of ours (RFC
+    6749 § 3.3's default value). It is not what they have chosen before they do: that is to read."""
+    return access_of(scope) if _ACCESS.keys() & set((scope or "").split()) else "destructive"
+
+
 def scope_of(access: Access) -> str:
     """All scopes that an access amounts to, as a token's answer says them."""
     return " ".join(name for name in SCOPES if EFFECT_RANK[_ACCESS[name]] <= EFFECT_RANK[access])

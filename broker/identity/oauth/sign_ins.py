@@ -34,9 +34,11 @@ ACCESS_SECONDS: Final = 900
 _INSERT: Final = text(
     """
     insert into broker.oauth_sign_ins
-        (tenant_id, bearer_id, client_id, client_name, resource, turn, turned_at, created_at)
-    values (:tenant, :bearer, :client, :name, :resource, 0, :now, :now)"""
+        (tenant_id, bearer_id, client_id, client_name, resource, turn, turned_at, created_at, session)
+    values (:tenant, :bearer, :client, :name, :resource, 0, :now, :now,
+            (select l.session from broker.logins l where l.tenant_id = :tenant and l.bearer_id = :login))"""
 )
+"""`session`: the OpenID provider's, with which the login that let the client in ends, and the client too."""
 _FIND: Final = """
     select s.bearer_id, s.client_id, s.client_name, s.resource, s.turn, s.turned_at, s.again, s.created_at,
            b.root_id, b.identity_id, b.connections, b.access, b.access_by, b.expires_at, b.revoked_at,
@@ -106,7 +108,7 @@ class SignIns:
             **values,
         )
         kept = {"tenant": tenant_id, "bearer": sign_in.id, "client": code.client_id, "name": code.client_name}
-        await conn.execute(_INSERT, {**kept, "resource": code.resource, "now": now})
+        await conn.execute(_INSERT, {**kept, "resource": code.resource, "login": code.login_bearer_id, "now": now})
         row: Any = (await conn.execute(_ONE, {"tenant": tenant_id, "id": sign_in.id})).one()
         details = {"session_id": str(sign_in.id), "client_id": code.client_id, "client": code.client_name, **values}
         await self._changed(conn, tenant_id, row, "client.signed_in", details)

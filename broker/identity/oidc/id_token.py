@@ -4,11 +4,10 @@ import base64
 import binascii
 import hmac
 import json
-import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from joserfc import jws
@@ -22,8 +21,10 @@ warnings.filterwarnings("ignore", message="EdDSA is deprecated")
 
 MAX_TOKEN: Final = 16 * 1024
 MAX_SUBJECT: Final = 255
+MAX_SESSION: Final = 1000
 MAX_AUDIENCES: Final = 20
 LEEWAY_SECONDS: Final = 60
+_TIMES_END: Final = 253_370_764_800
 _HEADERS: Final = frozenset({"alg", "kid", "typ", "x5t", "x5t#S256"})
 """Headers that may be there. One that carries a key or points at one has no business in an ID token, an unknown one may
 change what the token means, and `crit` says that it does."""
@@ -51,12 +52,15 @@ class Expected:
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Who the provider says somebody is. `email` only where the provider also says that it verified it."""
+    """Who the provider says somebody is, and since `at`. `email` only where the provider also says that it verified it;
+    `session` the provider's name of its session with them (`sid`), where it names one."""
 
     issuer: str
     subject: str
     email: str | None
     name: str | None
+    session: str | None = field(repr=False)
+    at: datetime
 
 
 def read_id_token(token: str, keys: Sequence[SigningKey], expected: Expected, now: datetime) -> Person:
@@ -64,17 +68,16 @@ def read_id_token(token: str, keys: Sequence[SigningKey], expected: Expected, no
     return person_of(verified(token, keys), expected, now)
 
 
-def verified(token: str, keys: Sequence[SigningKey]) -> dict[str, Any]:
-    """The claims, if one of these keys signed them. Raises BadToken, UnknownKey."""
-    if len(token) > MAX_TOKEN or not token.isascii() or token.count(".") != 2:
-        raise BadToken("it is not a signed token of a bearable size")
-    header = _header(token)
+def verified(token: str, keys: Sequence[SigningKey], types: frozenset[str] = frozenset({"JWT"})) -> dict[str, Any]:
+    """The claims, if one of these keys signed them. `types` are those that its header may name, in upper case. Raises
+    BadToken, UnknownKey."""
+    header = _object(token, 0)
     algorithm, kid = header.get("alg"), header.get("kid")
     if not isinstance(algorithm, str) or algorithm not in ALGORITHMS:
         raise BadToken("it is not signed with RS256, PS256, ES256 or EdDSA")
     if not header.keys() <= _HEADERS or (kid is not None and not isinstance(kid, str)):
         raise BadToken("its header holds what is not understood")
-    if str(header.get("typ", "JWT")).upper() != "JWT":
+    if str(header.get("typ", "JWT")).upper() not in types:
         raise BadToken("it is a token of another type")  # RFC 8725 § 3.11
     key = choose(keys, algorithm, kid)
     try:
@@ -86,19 +89,31 @@ def verified(token: str, keys: Sequence[SigningKey]) -> dict[str, Any]:
     return claims
 
 
+def claimed(token: str) -> dict[str, Any]:
+    """The claims, whoever made them: to turn a token away by, never to believe. Raises BadToken."""
+    return _object(token, 1)
+
+
 def person_of(claims: Mapping[str, Any], expected: Expected, now: datetime) -> Person:
     """Who the claims are about, if they are made for `expected` and in force. Raises BadToken."""
-    if claims.get("iss") != expected.issuer:
-        raise BadToken("another issuer made it")
-    _check_audience(claims, expected.client_id)
-    _check_times(claims, now.timestamp())
+    check_made_for(claims, expected.issuer, expected.client_id)
+    at, _ = check_times(claims, now)
     nonce = claims.get("nonce")
     if not isinstance(nonce, str) or not hmac.compare_digest(nonce.encode("utf-8", "replace"), expected.nonce.encode()):
         raise BadToken("it was made for another sign-in")
-    subject = claims.get("sub")
-    if not isinstance(subject, str) or not 1 <= len(subject) <= MAX_SUBJECT or not subject.isprintable():
+    subject = text_of(claims, "sub", MAX_SUBJECT)
+    if subject is None:
         raise BadToken("it names nobody")
-    return Person(expected.issuer, subject, verified_email(claims), _name(claims))
+    session = text_of(claims, "sid", MAX_SESSION)
+    return Person(expected.issuer, subject, verified_email(claims), _name(claims), session, at)
+
+
+def text_of(claims: Mapping[str, Any], name: str, most: int) -> str | None:
+    """A claim that is a text of 1 to `most` printable characters; None where it is not there. Raises BadToken."""
+    value = claims.get(name)
+    if value is not None and (not isinstance(value, str) or not 1 <= len(value) <= most or not value.isprintable()):
+        raise BadToken(f"its {name} is not a short text")
+    return value
 
 
 def verified_email(claims: Mapping[str, Any]) -> str | None:
@@ -121,7 +136,10 @@ def _name(claims: Mapping[str, Any]) -> str | None:
     return shown or None
 
 
-def _check_audience(claims: Mapping[str, Any], client_id: str) -> None:
+def check_made_for(claims: Mapping[str, Any], issuer: str, client_id: str) -> None:
+    """Returns if this issuer made the token for this client. Raises BadToken."""
+    if claims.get("iss") != issuer:
+        raise BadToken("another issuer made it")
     given = claims.get("aud")
     audience = [given] if isinstance(given, str) else given
     if not isinstance(audience, list) or not 1 <= len(audience) <= MAX_AUDIENCES or client_id not in audience:
@@ -131,30 +149,37 @@ def _check_audience(claims: Mapping[str, Any], client_id: str) -> None:
         raise BadToken("it was made for several clients, and not asked for by this one")
 
 
-def _check_times(claims: Mapping[str, Any], now: float) -> None:
-    if _time(claims, "exp") <= now - LEEWAY_SECONDS:
+def check_times(claims: Mapping[str, Any], now: datetime) -> tuple[datetime, datetime]:
+    """When the token was made and until when it is good, if that is now. Raises BadToken."""
+    made, until, at = _time(claims, "iat"), _time(claims, "exp"), now.timestamp()
+    if until <= at - LEEWAY_SECONDS:
         raise BadToken("it has expired")
-    if _time(claims, "iat") > now + LEEWAY_SECONDS:
+    if made > at + LEEWAY_SECONDS:
         raise BadToken("it was made in the future: the clocks differ by more than a minute")
-    if "nbf" in claims and _time(claims, "nbf") > now + LEEWAY_SECONDS:
+    if "nbf" in claims and _time(claims, "nbf") > at + LEEWAY_SECONDS:
         raise BadToken("it is not in force yet")
+    return datetime.fromtimestamp(made, UTC), datetime.fromtimestamp(until, UTC)
 
 
 def _time(claims: Mapping[str, Any], name: str) -> float:
+    """Seconds since 1970, before the year 9999."""
     value = claims.get(name)
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or abs(value) > 1e12 or math.isnan(value):
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < _TIMES_END:
         raise BadToken(f"it lacks {name}")
     return float(value)
 
 
-def _header(token: str) -> dict[str, Any]:
+def _object(token: str, part: int) -> dict[str, Any]:
+    """One part of a token, unverified. Raises BadToken."""
+    if len(token) > MAX_TOKEN or not token.isascii() or token.count(".") != 2:
+        raise BadToken("it is not a signed token of a bearable size")
     try:
-        header = json.loads(_decoded(token.partition(".")[0]))
+        found = json.loads(_decoded(token.split(".")[part]))
     except (ValueError, RecursionError):
-        raise BadToken("its header cannot be read") from None
-    if not isinstance(header, dict):
-        raise BadToken("its header cannot be read")
-    return header
+        found = None
+    if not isinstance(found, dict):
+        raise BadToken("it cannot be read")
+    return found
 
 
 def _decoded(part: str) -> bytes:

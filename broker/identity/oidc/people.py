@@ -149,13 +149,18 @@ class People:
         if identifier is not None:
             statement = statement.where(identities.c.identifier == identifier)
         async with self._db.tenant(caller.tenant_id) as conn:
-            found = await keyset(conn, statement, (sign_ins.c.created_at, sign_ins.c.identity_id), page)
+            found = await keyset(conn, statement, (sign_ins.c.created_at, sign_ins.c.identity_id), page, of="sign_ins")
         return Page([_shown(row) for row in found.items], found.next_page_token)
 
     async def known(self, provider: Provider, person: Person) -> bool:
         """Whether this subject is linked to an identity."""
         async with self._db.tenant(provider.tenant_id) as conn:
             return await conn.scalar(_KNOWN, _values(provider, person)) is not None
+
+    async def linked_to(self, conn: AsyncConnection, tenant_id: UUID, issuer: str, subject: str | None) -> UUID | None:
+        """The identity that a subject is linked to, if any."""
+        found: UUID | None = await conn.scalar(_KNOWN, {"tenant": tenant_id, "issuer": issuer, "subject": subject})
+        return found
 
     async def identity_of(
         self, conn: AsyncConnection, provider: Provider, person: Person, now: datetime
@@ -251,7 +256,7 @@ class People:
 
     async def _end(self, conn: AsyncConnection, caller: Caller, identity_id: UUID) -> int:
         reason = "linked to another account at the sign-in provider, or to none"
-        return await end_logins(conn, self._revocation, caller.tenant_id, identity_id, reason, caller.now)
+        return len(await end_logins(conn, self._revocation, caller.tenant_id, identity_id, reason, caller.now))
 
 
 def subject_digest(issuer: str, subject: str) -> str:

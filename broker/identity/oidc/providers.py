@@ -32,7 +32,7 @@ ENDED_AT_ONCE: Final = 10_000
 _SCOPE: Final = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]{1,100}")
 _DOMAIN: Final = re.compile(r"(?=.{1,253}\Z)[a-z0-9](?:[a-z0-9-]{0,62})(?:\.[a-z0-9][a-z0-9-]{0,62})+")
 
-# Only this constant goes into the statements below; every value is a parameter of theirs (S608).
+# Only constants go into the statements below; every value is a parameter of theirs (S608).
 _COLUMNS: Final = (
     "tenant_id, issuer, client_id, token_origin, sealed_secret, scopes, allowed_domains, create_identities, "
     "link_by_email, version, made_by, created_at, updated_at"
@@ -53,22 +53,27 @@ _PUT: Final = text(
     returning {_COLUMNS}"""  # noqa: S608
 )
 _DELETE: Final = text("delete from broker.sign_in_providers where tenant_id = :tenant returning issuer, client_id")
-_LOGINS: Final = text(
-    """
-    select l.bearer_id from broker.logins l
-      join broker.bearers b on b.tenant_id = l.tenant_id and b.id = l.bearer_id
-     where l.tenant_id = :tenant and l.how = 'oidc' and b.revoked_at is null and b.expires_at > :now
+# Of one session of the provider's: also those that are not known to be of another, where it is known whose they are.
+_THOSE: Final = """
+       and b.revoked_at is null and b.expires_at > :now
        and (cast(:identity as uuid) is null or b.identity_id = :identity)
-     order by l.bearer_id limit :most"""
+       and (cast(:session as bytea) is null or x.session = :session
+            or (x.session is null and cast(:identity as uuid) is not null))
+     order by x.bearer_id limit :most"""
+_LOGINS: Final = text(
+    f"""
+    select x.bearer_id, i.identifier from broker.logins x
+      join broker.bearers b on b.tenant_id = x.tenant_id and b.id = x.bearer_id
+      join broker.identities i on i.tenant_id = b.tenant_id and i.id = b.identity_id
+     where x.tenant_id = :tenant and x.how = 'oidc' {_THOSE}"""  # noqa: S608
 )
 # Editors that people let in: their sign-in is the root of its family where no admin's link stands behind it.
 _EDITORS: Final = text(
-    """
-    select s.bearer_id from broker.oauth_sign_ins s
-      join broker.bearers b on b.tenant_id = s.tenant_id and b.id = s.bearer_id
-     where s.tenant_id = :tenant and b.root_id = b.id and b.revoked_at is null and b.expires_at > :now
-       and (cast(:identity as uuid) is null or b.identity_id = :identity)
-     order by s.bearer_id limit :most"""
+    f"""
+    select x.bearer_id, i.identifier from broker.oauth_sign_ins x
+      join broker.bearers b on b.tenant_id = x.tenant_id and b.id = x.bearer_id
+      join broker.identities i on i.tenant_id = b.tenant_id and i.id = b.identity_id
+     where x.tenant_id = :tenant and b.root_id = b.id {_THOSE}"""  # noqa: S608
 )
 
 
@@ -112,7 +117,7 @@ class Provider:
 
 
 class Providers:
-    """The providers of all tenants. `redirect_uri` makes a tenant's from its name."""
+    """The providers of all tenants. `redirect_uri` and `logout_uri` make a tenant's from its name."""
 
     def __init__(
         self,
@@ -123,6 +128,7 @@ class Providers:
         vault_: Vault,
         documents: Documents,
         redirect_uri: Callable[[str], str],
+        logout_uri: Callable[[str], str],
     ) -> None:
         self._db = db
         self._trail = trail
@@ -130,6 +136,7 @@ class Providers:
         self._vault = vault_
         self._documents = documents
         self.redirect_uri = redirect_uri
+        self._logout_uri = logout_uri
 
     async def put(self, caller: Caller, wanted: Wanted) -> dict[str, Any]:
         """Sets the tenant's provider, after its description and keys were fetched and fit; all of what was set before
@@ -187,9 +194,10 @@ class Providers:
         async with self._db.tenant(tenant_id) as conn:
             return _provider((await conn.execute(_FIND, {"tenant": tenant_id})).one_or_none())
 
-    async def hold(self, conn: AsyncConnection, tenant_id: UUID) -> Provider | None:
-        """The tenant's provider, which nobody changes until the transaction ends."""
-        return _provider((await conn.execute(_SHARE, {"tenant": tenant_id})).one_or_none())
+    async def hold(self, conn: AsyncConnection, tenant_id: UUID, *, alone: bool = False) -> Provider | None:
+        """The tenant's provider, which nobody changes until the transaction ends; `alone`: nor does anybody else hold
+        it."""
+        return _provider((await conn.execute(_LOCK if alone else _SHARE, {"tenant": tenant_id})).one_or_none())
 
     async def secret(self, provider: Provider) -> bytes | None:
         """The client secret, if it was sealed for exactly this provider. Raises vault's SealedDoesNotOpen."""
@@ -216,7 +224,7 @@ class Providers:
         return await self._vault.seal_blob(bound, wanted.client_secret.encode("ascii"))
 
     async def _end(self, conn: AsyncConnection, caller: Caller, reason: str) -> int:
-        return await end_logins(conn, self._revocation, caller.tenant_id, None, reason, caller.now)
+        return len(await end_logins(conn, self._revocation, caller.tenant_id, None, reason, caller.now))
 
     def _shown(self, row: Any, caller: Caller) -> dict[str, Any]:
         return {
@@ -228,6 +236,7 @@ class Providers:
             "create_identities": row.create_identities,
             "link_by_email": row.link_by_email,
             "redirect_uri": self.redirect_uri(caller.tenant_name),
+            "backchannel_logout_uri": self._logout_uri(caller.tenant_name),
             "version": row.version,
             "made_by": row.made_by,
             "created_at": row.created_at,
@@ -242,16 +251,18 @@ async def end_logins(
     identity_id: UUID | None,
     reason: str,
     now: datetime,
-) -> int:
-    """Ends the logins that a provider's word began, of one identity or of all, and the editors that were let in with
-    them; how many of both."""
-    values = {"tenant": tenant_id, "identity": identity_id, "now": now, "most": ENDED_AT_ONCE}
-    ended = 0
+    *,
+    session: bytes | None = None,
+) -> list[Any]:
+    """Ends the logins that a provider's word began, and the editors that were let in with them: of one identity, of one
+    session of the provider's, or, with neither, all. The `bearer_id` and `identifier` of each."""
+    values = {"tenant": tenant_id, "identity": identity_id, "session": session, "now": now, "most": ENDED_AT_ONCE}
+    ended: list[Any] = []
     # The logins first: whoever lets an editor in holds its login, so what is found then is all there will be.
     for found in (_LOGINS, _EDITORS):
         for row in (await conn.execute(found, values)).all():
-            await revocation.bearer(conn, tenant_id, row[0], reason, now)
-            ended += 1
+            await revocation.bearer(conn, tenant_id, row.bearer_id, reason, now)
+            ended.append(row)
     return ended
 
 

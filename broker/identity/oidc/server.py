@@ -1,8 +1,6 @@
 """Signing in by the tenant's provider: begun on our page, answered by the provider, finished in the same browser."""
 
-from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final
@@ -30,17 +28,17 @@ from broker.identity.oidc.discovery import Metadata, origin_of
 from broker.identity.oidc.errors import Away, BadProvider, BadToken, OidcFault, UnknownKey
 from broker.identity.oidc.fetching import Documents
 from broker.identity.oidc.id_token import Expected, Person, read_id_token, verified_email
+from broker.identity.oidc.logouts import ProviderLogouts, session_of
 from broker.identity.oidc.people import People, actor_of, subject_digest
 from broker.identity.oidc.providers import Provider, Providers
+from broker.identity.oidc.room import Room
 from broker.identity.taking import Revocation
 from connectors.base import HttpSender
 from vault.store import Vault
 
 KEY_PURPOSE: Final = "oidc_begun"
-AT_ONCE: Final = 32
-"""Answers of one tenant that are being asked about at its provider at the same time, in this process."""
 _TENANT: Final = text("select id from broker.tenants where name = :name and status = 'active'")
-_FINISH: Final = text(
+_CLAIM: Final = text(
     """
     insert into broker.sign_in_states (tenant_id, digest, expires_at) values (:tenant, :digest, :until)
     on conflict do nothing returning digest"""
@@ -68,9 +66,10 @@ class OidcSignIn:
     documents: Documents
     providers: Providers
     people: People
+    logouts: ProviderLogouts
     key: bytes = field(repr=False)
     random: Callable[[int], bytes]
-    _busy: Counter[UUID] = field(default_factory=Counter)
+    _room: Room = field(default_factory=Room)
     _refusals: FloodGate[None] = field(default_factory=FloodGate)
 
     async def offered(self, tenant: str) -> Provider | None:
@@ -78,11 +77,13 @@ class OidcSignIn:
         tenant_id = await self._tenant(tenant)
         return None if tenant_id is None else await self.providers.find(tenant_id)
 
-    async def begin(self, tenant: str, now: datetime) -> Started:
-        """Begins a sign-in. Raises Problem `not_found`, `forbidden`, `upstream_unreachable`."""
+    async def begin(self, tenant: str, now: datetime, source: str) -> Started:
+        """Begins a sign-in. `source`: who asks (`room.source_of`). Raises Problem `not_found`, `forbidden`,
+        `rate_limited`, `upstream_unreachable`."""
         provider = await self.offered(tenant)
         if provider is None:
             raise _no_provider()
+        self._room.begin(provider.tenant_id, source, now)
         try:
             metadata = await self._metadata(provider, now)
         except OidcFault as fault:
@@ -97,9 +98,12 @@ class OidcSignIn:
         )
         return Started(location, begun.cookie(self.key), now + LASTS)
 
-    async def finish(self, tenant: str, cookie: str | None, answer: Mapping[str, str], now: datetime) -> NewLogin:
-        """Signs in whom the provider's answer proves. Raises Problem `forbidden`, `identity_disabled`, `not_found`,
-        `invalid_input`, `rate_limited`, `upstream_unreachable`."""
+    async def finish(
+        self, tenant: str, cookie: str | None, answer: Mapping[str, str], now: datetime, source: str
+    ) -> NewLogin:
+        """Signs in whom the provider's answer proves. Whatever comes of it, the provider is asked about one answer to
+        each sign-in that was begun, and only if the browser that began it brings that. Raises Problem `forbidden`,
+        `identity_disabled`, `not_found`, `invalid_input`, `rate_limited`, `upstream_unreachable`."""
         tenant_id = await self._tenant(tenant)
         if tenant_id is None:
             raise _no_provider()
@@ -108,17 +112,18 @@ class OidcSignIn:
         provider = await self.providers.find(tenant_id)
         if provider is None or provider.digest != begun.provider:
             raise not_begun_here()
+        person: Person | None = None
         try:
-            async with self._room(tenant_id):
+            with self._room.asking(tenant_id, source):
                 person = await self._proven(provider, begun, answer, self.providers.redirect_uri(tenant), now)
+            return await self._signed_in(provider, begun, person, now)
         except OidcFault as fault:
             if isinstance(fault, BadToken):
-                await self._refused(provider, None, str(fault), now)
+                await self._refused(provider, person, str(fault), now)
             raise _told(provider, fault) from None
-        try:
-            return await self._signed_in(provider, begun, person, now)
         except Problem as problem:
-            await self._refused(provider, person, problem.detail, now)
+            if person is not None:
+                await self._refused(provider, person, problem.detail, now)
             raise
 
     async def _proven(
@@ -133,6 +138,7 @@ class OidcSignIn:
         code = answer.get("code", "")
         if not 1 <= len(code) <= exchange.MAX_CODE:
             raise invalid("code", "is missing or too long")
+        await self._claim(begun, now)
         token, access_token = await exchange.redeem(
             self.http,
             metadata,
@@ -162,15 +168,21 @@ class OidcSignIn:
             raise BadToken("its userinfo endpoint speaks of somebody else")  # Core § 5.3.2
         return replace(person, email=verified_email(told))
 
+    async def _claim(self, begun: Begun, now: datetime) -> None:
+        """Uses the sign-in up, before the provider is asked: else one that was begun would let a visitor have it asked
+        about any number of codes. Raises Problem `forbidden`."""
+        used = {"tenant": begun.tenant_id, "digest": begun.digest, "until": begun.at + LASTS + LASTS}
+        async with self.db.tenant(begun.tenant_id) as conn:
+            await conn.execute(_FORGET, {"tenant": begun.tenant_id, "now": now})
+            if (await conn.execute(_CLAIM, used)).one_or_none() is None:
+                raise not_begun_here()
+
     async def _signed_in(self, provider: Provider, begun: Begun, person: Person, now: datetime) -> NewLogin:
         async with self.db.tenant(provider.tenant_id) as conn:
             held = await self.providers.hold(conn, provider.tenant_id)
             if held is None or held.digest != begun.provider:
                 raise not_begun_here()
-            await conn.execute(_FORGET, {"tenant": provider.tenant_id, "now": now})
-            used = {"tenant": provider.tenant_id, "digest": begun.digest, "until": begun.at + LASTS + LASTS}
-            if (await conn.execute(_FINISH, used)).one_or_none() is None:
-                raise not_begun_here()
+            await self.logouts.check(conn, provider.tenant_id, person)
             identity_id, known_by = await self.people.identity_of(conn, provider, person, now)
             facts = {
                 "method": "oidc",
@@ -178,7 +190,10 @@ class OidcSignIn:
                 "subject_digest": subject_digest(person.issuer, person.subject),
                 "known_by": known_by,
             }
-            return await self.logins.begin_in(conn, provider.tenant_id, identity_id, now, how="oidc", facts=facts)
+            session = session_of(person.issuer, person.session)
+            return await self.logins.begin_in(
+                conn, provider.tenant_id, identity_id, now, how="oidc", facts=facts, session=session
+            )
 
     async def _metadata(self, provider: Provider, now: datetime) -> Metadata:
         metadata = await self.documents.metadata(provider.issuer, now)
@@ -193,18 +208,6 @@ class OidcSignIn:
         async with self.db.platform() as conn:
             found: UUID | None = await conn.scalar(_TENANT, {"name": name})
         return found
-
-    @asynccontextmanager
-    async def _room(self, tenant_id: UUID) -> AsyncIterator[None]:
-        if self._busy[tenant_id] >= AT_ONCE:
-            raise Problem("rate_limited", "many people are signing in at this moment", retry_after=5)
-        self._busy[tenant_id] += 1
-        try:
-            yield
-        finally:
-            self._busy[tenant_id] -= 1
-            if not self._busy[tenant_id]:
-                del self._busy[tenant_id]
 
     async def _refused(self, provider: Provider, person: Person | None, reason: str, now: datetime) -> None:
         """Writes down that somebody was not let in: 20 a minute for each tenant and process."""
@@ -234,12 +237,19 @@ def make_oidc(
     http: HttpSender,
     documents: Documents,
     vault_: Vault,
-    redirect_uri: Callable[[str], str],
+    base_url: str,
     random: Callable[[int], bytes],
 ) -> OidcSignIn:
-    """Puts it together. `redirect_uri` makes a tenant's from its name."""
+    """Puts it together. `base_url` is where this server is reached."""
     stored: dict[str, Any] = {"db": db, "trail": trail, "revocation": revocation}
-    providers = Providers(vault_=vault_, documents=documents, redirect_uri=redirect_uri, **stored)
+    providers = Providers(
+        vault_=vault_,
+        documents=documents,
+        redirect_uri=lambda tenant: f"{base_url}/t/{tenant}/signin/callback",
+        logout_uri=lambda tenant: f"{base_url}/t/{tenant}/oidc/backchannel-logout",
+        **stored,
+    )
+    people = People(providers=providers, **stored)
     return OidcSignIn(
         db=db,
         trail=trail,
@@ -247,7 +257,8 @@ def make_oidc(
         http=http,
         documents=documents,
         providers=providers,
-        people=People(providers=providers, **stored),
+        people=people,
+        logouts=ProviderLogouts(documents=documents, providers=providers, people=people, **stored),
         key=vault_.platform_digest(KEY_PURPOSE, b""),
         random=random,
     )

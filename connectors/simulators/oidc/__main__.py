@@ -18,12 +18,14 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=0, help="loopback port; 0 picks a free one")
     parser.add_argument("--client", default="keyreeve", help="the client id; it is public")
     parser.add_argument("--redirect", required=True, help="where answers go: Keyreeve's redirect_uri")
+    parser.add_argument("--logout", help="where logout tokens go: Keyreeve's backchannel_logout_uri")
+    parser.add_argument("--session", default="session-1", help="the name of that person's session")
     parser.add_argument("--subject", default="priya-1", help="who is signed in")
     parser.add_argument("--email", default="priya@acme.example", help="their verified e-mail address")
     chosen = parser.parse_args()
     provider = Provider(wall_seconds)
-    provider.clients[chosen.client] = Client(chosen.client, None, [chosen.redirect])
-    provider.current = Account(chosen.subject, chosen.email)
+    provider.clients[chosen.client] = Client(chosen.client, None, [chosen.redirect], chosen.logout)
+    provider.current = Account(chosen.subject, chosen.email, session=chosen.session)
 
     def ready(issuer: str) -> None:
         sys.stdout.write(json.dumps({"event": "ready", "issuer": issuer}) + "\n")

@@ -70,6 +70,8 @@ async def _answer(provider: Provider, scope: Scope, body: bytes) -> None:
         _authorize(provider, query)
     if path == "/token" and scope["method"] == "POST":
         _token(provider, scope, dict(parse_qsl(body.decode(), keep_blank_values=True)))
+    if path == "/logout":
+        await _logout(provider)
     if path == "/userinfo":
         told = provider.about(_header(scope, b"authorization").removeprefix("Bearer "))
         raise Reply(401 if told is None else 200, told)
@@ -88,6 +90,9 @@ async def _description(provider: Provider) -> None:
         "authorization_endpoint": f"{base}/authorize",
         "token_endpoint": f"{base}/token",
         "userinfo_endpoint": f"{base}/userinfo",
+        "end_session_endpoint": f"{base}/logout",
+        "backchannel_logout_supported": True,
+        "backchannel_logout_session_supported": True,
         "jwks_uri": f"{base}/keys",
         "response_types_supported": ["id_token"] if "description without code" in lies else ["code"],
         "subject_types_supported": ["public"],
@@ -126,6 +131,11 @@ def _authorize(provider: Provider, query: dict[str, str]) -> None:
         grant = Grant(provider.current, client.client_id, uri, query.get("nonce"), query["code_challenge"])
         answer["code"] = provider.code(grant)
     raise Reply(302, location=f"{uri}?{urlencode(answer)}")
+
+
+async def _logout(provider: Provider) -> None:
+    """Ends the session of whoever is signed in, and tells every client that wants to hear of it."""
+    raise Reply(200, provider.current and await asyncio.to_thread(provider.sign_out, provider.current))
 
 
 def _token(provider: Provider, scope: Scope, fields: dict[str, str]) -> None:

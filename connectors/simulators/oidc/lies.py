@@ -8,6 +8,12 @@ Claims = dict[str, Any]
 HOUR: Final = 3600
 METADATA_SERVICE: Final = "http://169.254.169.254/latest/meta-data"
 
+
+def _without(claims: Claims, *names: str) -> None:
+    for name in names:
+        claims.pop(name, None)
+
+
 CLAIMS: Final[Mapping[str, Callable[[Claims], None]]] = {
     "another issuer": lambda c: c.update(iss="https://other.example"),
     "issuer with a slash": lambda c: c.update(iss=c["iss"] + "/"),
@@ -29,6 +35,21 @@ CLAIMS: Final[Mapping[str, Callable[[Claims], None]]] = {
     "subject is huge": lambda c: c.update(sub="s" * 256),
 }
 """What is wrong inside a token that is signed as it should be."""
+
+EVENT: Final = "http://schemas.openid.net/event/backchannel-logout"
+LOGOUTS: Final[Mapping[str, Callable[[Claims], None]]] = {
+    "logout with a nonce": lambda c: c.update(nonce="x" * 43),
+    "logout without events": lambda c: c.pop("events", None),
+    "logout of another event": lambda c: c.update(events={"http://schemas.openid.net/event/other": {}}),
+    "logout event is a text": lambda c: c.update(events={EVENT: "yes"}),
+    "logout events are a list": lambda c: c.update(events=[EVENT]),
+    "logout without jti": lambda c: c.pop("jti", None),
+    "logout jti is a number": lambda c: c.update(jti=7),
+    "logout of nobody": lambda c: _without(c, "sub", "sid"),
+    "logout session is a number": lambda c: c.update(sid=7),
+    "logout for a month": lambda c: c.update(exp=c["iat"] + 30 * 24 * HOUR),
+}
+"""What is wrong inside a logout token that is signed as it should be; and most of `CLAIMS`."""
 
 SIGNATURES: Final = (
     "unsigned",  # alg none, no signature

@@ -8,12 +8,14 @@ import secrets
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPSConnection
 from typing import Any, Final
+from urllib.parse import urlencode, urlsplit
 
 from joserfc import jws
 from joserfc.jwk import ECKey, OKPKey, RSAKey
 
-from connectors.simulators.oidc.lies import CLAIMS
+from connectors.simulators.oidc.lies import CLAIMS, EVENT, LOGOUTS
 
 Key = RSAKey | ECKey | OKPKey
 
@@ -24,6 +26,8 @@ _GENERATE: Final[dict[str, Callable[[], Key]]] = {
     "EdDSA": lambda: OKPKey.generate_key("Ed25519"),
 }
 LIFETIME: Final = 300
+LOGOUT_LIFETIME: Final = 120
+SECONDS: Final = 30
 
 
 class _Registry(jws.JWSRegistry):
@@ -32,22 +36,25 @@ class _Registry(jws.JWSRegistry):
 
 @dataclass(slots=True)
 class Account:
-    """A person of the provider's. `thin`: the ID token holds no e-mail address, userinfo does."""
+    """A person of the provider's. `thin`: the ID token holds no e-mail address, userinfo does. `session`: the `sid` of
+    their sign-ins, where there is one."""
 
     subject: str
     email: str | None = None
     email_verified: Any = True
     name: str | None = None
     thin: bool = False
+    session: str | None = None
 
 
 @dataclass(slots=True)
 class Client:
-    """A relying party. `secret` None: public."""
+    """A relying party. `secret` None: public. `logout_uri`: where logout tokens go."""
 
     client_id: str
     secret: str | None
     redirect_uris: list[str]
+    logout_uri: str | None = None
 
 
 @dataclass(slots=True)
@@ -147,16 +154,39 @@ class Provider:
         }
         if grant.nonce is not None:
             claims["nonce"] = grant.nonce
+        if grant.account.session is not None:
+            claims["sid"] = grant.account.session
         if not grant.account.thin:
             claims |= _profile(grant.account)
         for lie in self.lies & CLAIMS.keys():
             CLAIMS[lie](claims)
         return self.signed(claims)
 
-    def signed(self, claims: dict[str, Any]) -> str:
+    def logout_token(self, client_id: str, *, subject: str | None = None, session: str | None = None) -> str:
+        """A logout token, with the lies in force."""
+        now = int(self.now())
+        claims: dict[str, Any] = {"iss": self.issuer, "aud": client_id, "iat": now, "exp": now + LOGOUT_LIFETIME}
+        claims |= {"jti": secrets.token_urlsafe(16), "events": {EVENT: {}}}
+        claims |= {name: value for name, value in (("sub", subject), ("sid", session)) if value is not None}
+        lies = dict(CLAIMS) | dict(LOGOUTS)
+        for lie in self.lies & lies.keys():
+            lies[lie](claims)
+        return self.signed(claims, "logout+jwt")
+
+    def sign_out(self, account: Account) -> dict[str, int]:
+        """Ends the account's session, or without one all of its, and tells every client that asked for it; what each
+        answered."""
+        told = {}
+        for client in self.clients.values():
+            if client.logout_uri is not None:
+                token = self.logout_token(client.client_id, subject=account.subject, session=account.session)
+                told[client.client_id] = deliver(client.logout_uri, token)
+        return told
+
+    def signed(self, claims: dict[str, Any], typ: str = "JWT") -> str:
         """A token over `claims`, with the lies about signatures in force."""
         used = self.keys[0]
-        header: dict[str, Any] = {"alg": used.algorithm, "kid": used.kid, "typ": "JWT"}
+        header: dict[str, Any] = {"alg": used.algorithm, "kid": used.kid, "typ": typ}
         key: Any = used.key
         if "unknown key id" in self.lies:
             header["kid"] = "nobody-knows"
@@ -184,6 +214,19 @@ class Provider:
         if "edited" in self.lies:
             return f"{head}.{_part(claims | {'sub': 'the-boss'})}.{signature}"
         return token[:-8] if "cut short" in self.lies else token
+
+
+def deliver(uri: str, token: str) -> int:
+    """Posts a logout token as § 2.5 says; the status answered."""
+    parts = urlsplit(uri)
+    kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
+    connection = kind(parts.netloc, timeout=SECONDS)
+    try:
+        body = urlencode({"logout_token": token})
+        connection.request("POST", parts.path, body, {"Content-Type": "application/x-www-form-urlencoded"})
+        return connection.getresponse().status
+    finally:
+        connection.close()
 
 
 def _profile(account: Account) -> dict[str, Any]:

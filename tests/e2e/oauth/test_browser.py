@@ -30,13 +30,18 @@ def engineer(tenant: TenantKit) -> Engineer:
 
 @pytest.fixture
 def program() -> Iterator[tuple[str, list[str]]]:
-    """A program on this machine that waits for its answer: its address, and what arrived there."""
+    """A program on this machine that waits for its answer, and sends the person on to a page of its own elsewhere: its
+    address, and what arrived there."""
     arrived: list[str] = []
 
     class Waiting(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             if self.path.startswith("/callback"):
                 arrived.append(self.path)
+                self.send_response(302)
+                self.send_header("Location", f"http://localhost:{server.server_port}/done")
+                self.end_headers()
+                return
             self.send_response(200)
             self.end_headers()
             self.wfile.write(b"done")

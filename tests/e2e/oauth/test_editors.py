@@ -2,12 +2,14 @@
 
 import json
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from bench.harness import Stand
 from bench.kit import Engineer, TenantKit
+from broker.endpoints.pages.setups import setups
 from tests.e2e.cli.shell import Shell
 from tests.e2e.oauth.person import Editor
 
@@ -57,6 +59,33 @@ def test_others_are_told_the_address(
     assert "headersHelper" not in entry
     refused = local.run("mcp", "add", name, "--identifier", engineer.identifier)
     assert refused.code != 0, "another entry of that name is not replaced unasked"
+
+
+def test_codex_mints_its_own_sessions(
+    tenant: TenantKit, engineer: Engineer, local: Shell, running_server: Stand, tmp_path: Path
+) -> None:
+    added = ("mcp", "add", "codex", "--identifier", engineer.identifier)
+    assert local.ok(*added)["signs_in"] is False
+    file = tmp_path / ".codex" / "config.toml"
+    entry = tomllib.loads(file.read_text())["mcp_servers"]["keyreeve"]
+    assert entry.keys() == {"url", "http_headers_helper"}
+    assert "krv_" not in file.read_text()
+    shell = ["sh", "-c", entry["http_headers_helper"]]  # which is how Codex runs it
+    ran = subprocess.run(shell, capture_output=True, text=True, timeout=60, check=True)
+    token = json.loads(ran.stdout)["Authorization"].removeprefix("Bearer ")
+    assert Editor(tenant, "x").tools(token).status_code == 200
+    always = ["--data-dir", str(running_server.data_dir), "--tenant", tenant.name]
+    moved = Shell({"HOME": str(tmp_path), "CODEX_HOME": str(tmp_path / "elsewhere")}, always, own_process=True)
+    assert moved.ok(*added)["file"] == str(tmp_path / "elsewhere" / "config.toml")
+
+
+def test_claude_desktop_is_told_of_mcp_remote(engineer: Engineer, local: Shell, tmp_path: Path) -> None:
+    done = local.ok("mcp", "add", "claude-desktop", "--identifier", engineer.identifier)
+    assert done["signs_in"] is True
+    kept = json.loads((tmp_path / ".config/Claude/claude_desktop_config.json").read_text())["mcpServers"]
+    shown = next(setup.text for setup in setups(done["entry"]["args"][-1]) if setup.editor == "Claude Desktop")
+    assert kept == json.loads(shown)["mcpServers"]
+    assert local.run("mcp", "add", "claude-desktop", "--identifier", engineer.identifier, "--project").code != 0
 
 
 def test_who_is_unknown_gets_no_configuration(tenant: TenantKit, local: Shell, tmp_path: Path) -> None:

@@ -111,7 +111,7 @@ def test_a_deleted_client_is_signed_out(tenant: TenantKit, engineer: Engineer) -
     editor = Editor(tenant, "cursor", body["redirect_uris"][0])  # type: ignore[arg-type]
     person = Person(tenant, engineer.identifier)
     page = person.http.get(editor.url())
-    assert "form-action 'self' cursor:;" in page.headers["content-security-policy"]
+    assert "form-action 'self' cursor: " in page.headers["content-security-policy"]
     tokens = editor.signed_in(person)
     assert tenant.admin.ok("DELETE", "/v1/oauth_clients/cursor")["signed_out"] == 1
     assert editor.tools(tokens["access_token"]).status_code == 401

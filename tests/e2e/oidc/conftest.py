@@ -53,7 +53,8 @@ class Organisation:
         self.kit.stand.server.transcript.minted.add(secret)
         body = {"issuer": self.provider.issuer, "client_id": self.kit.name, "client_secret": secret, **wanted}
         shown = self.kit.admin.ok("PUT", "/v1/sign_in_provider", body)
-        self.provider.clients[self.kit.name] = Client(self.kit.name, secret, [shown["redirect_uri"]])
+        uri = shown["backchannel_logout_uri"]
+        self.provider.clients[self.kit.name] = Client(self.kit.name, secret, [shown["redirect_uri"]], uri)
         return shown
 
     def person(self, identifier: str | None = None) -> tuple[str, Account]:

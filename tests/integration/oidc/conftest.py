@@ -26,8 +26,12 @@ SECRET = "client-secret-of-a-test"
 PRIYA = Account("priya-1", "priya@acme.example", name="Priya")
 
 
+BASE = "https://k.test"
+SOURCE = "192.0.2.7"
+
+
 def redirect_uri(tenant: str) -> str:
-    return f"https://k.test/t/{tenant}/signin/callback"
+    return f"{BASE}/t/{tenant}/signin/callback"
 
 
 @pytest.fixture(scope="session")
@@ -52,7 +56,7 @@ class Stage:
         return await self.oidc.providers.put(await self.world.caller(), Wanted(**given))
 
     async def begin(self, tenant: str | None = None) -> Started:
-        return await self.oidc.begin(tenant or self.world.tenant, self.world.clock.now())
+        return await self.oidc.begin(tenant or self.world.tenant, self.world.clock.now(), SOURCE)
 
     async def visit(self, started: Started) -> dict[str, str]:
         """What the provider sends the browser back with."""
@@ -63,7 +67,7 @@ class Stage:
 
     async def finish(self, started: Started, answer: dict[str, str], **more: Any) -> NewLogin:
         tenant, cookie = more.get("tenant", self.world.tenant), more.get("cookie", started.cookie)
-        return await self.oidc.finish(tenant, cookie, answer, self.world.clock.now())
+        return await self.oidc.finish(tenant, cookie, answer, self.world.clock.now(), SOURCE)
 
     async def sign_in(self, account: Account | None = None) -> Login:
         """From the button to the login."""
@@ -106,7 +110,7 @@ async def stage(db: Database, loopback: Provider) -> AsyncIterator[Stage]:
                 http=http,
                 documents=Documents(http, egress),
                 vault_=world.sealed_storage,
-                redirect_uri=redirect_uri,
+                base_url=BASE,
                 random=secrets.token_bytes,
             ),
         )

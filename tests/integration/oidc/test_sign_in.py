@@ -10,6 +10,7 @@ from broker.errors import Problem
 from broker.identity.logins import NewLogin
 from broker.identity.oidc import fetching
 from broker.identity.oidc.providers import Wanted
+from broker.identity.oidc.room import BEGUN_BY_SOURCE
 from connectors.simulators.oidc.lies import DOCUMENTS
 from connectors.simulators.oidc.provider import Account, Client
 from tests.integration.identity.world import refused
@@ -156,6 +157,35 @@ async def test_an_answer_works_once_even_where_the_provider_takes_codes_again(li
     await refused(linked.finish(started, answer), "forbidden")
 
 
+async def test_the_provider_is_asked_once_for_each_sign_in_that_was_begun(linked: Stage) -> None:
+    """Junk codes: a visitor with a cookie and state of their own has the provider asked once, one without never."""
+    started = await linked.begin()
+    answer = await linked.visit(started)
+    asked = linked.provider.asked.count("/token")
+    for cookie, wrong in ((None, {}), (started.cookie[:-1], {}), (started.cookie, {"state": "x"})):
+        await refused(linked.finish(started, answer | wrong, cookie=cookie), "forbidden")
+    for early in ({"iss": "https://other.example"}, {"error": "access_denied"}):
+        await refused(linked.finish(started, answer | early), "forbidden")
+    await refused(linked.finish(started, answer | {"code": "x" * 5000}), "invalid_input")
+    assert linked.provider.asked.count("/token") == asked
+    junk = [linked.finish(started, answer | {"code": f"junk-{n}"}) for n in range(8)]
+    found = await asyncio.gather(*junk, return_exceptions=True)
+    assert {f.code for f in found if isinstance(f, Problem)} == {"forbidden"}
+    await refused(linked.finish(started, answer), "forbidden")
+    assert linked.provider.asked.count("/token") == asked + 1
+
+
+async def test_one_source_begins_so_many_and_others_go_on(linked: Stage) -> None:
+    for _ in range(BEGUN_BY_SOURCE):
+        await linked.begin()
+    problem = await refused(linked.begin(), "rate_limited")
+    assert problem.retry_after == 60
+    other = await linked.oidc.begin(linked.world.tenant, linked.world.clock.now(), "192.0.2.8")
+    assert isinstance(await linked.finish(other, await linked.visit(other)), NewLogin)
+    linked.world.clock.forward(minutes=1)
+    assert (await linked.sign_in()).identifier == "priya"
+
+
 async def test_it_lasts_ten_minutes(linked: Stage) -> None:
     started = await linked.begin()
     answer = await linked.visit(started)
@@ -249,7 +279,7 @@ async def test_a_suspended_tenant_has_no_sign_in(linked: Stage) -> None:
 async def test_a_tenant_that_is_not_there(stage: Stage) -> None:
     for tenant in ("nobody-here", "", "UPPER", "a" * 64, "../x", "x\x00"):
         assert await stage.oidc.offered(tenant) is None
-        await refused(stage.oidc.begin(tenant, stage.world.clock.now()), "not_found")
+        await refused(stage.oidc.begin(tenant, stage.world.clock.now(), "192.0.2.7"), "not_found")
 
 
 async def test_refusals_are_written_down_twenty_times_a_minute(linked: Stage) -> None:

@@ -192,7 +192,7 @@ def test_no_other_site_can_agree(tenant: TenantKit, editor: Editor, person: Pers
     page = person.http.get(editor.url())
     policy = page.headers["content-security-policy"]
     assert "frame-ancestors 'none'" in policy
-    assert "form-action 'self' http://127.0.0.1:33418;" in policy
+    assert "form-action 'self' http://127.0.0.1:33418 " in policy
     fields = {"request": field(page.text, "request"), "access": "read", "decision": "allow", "c.cloudflare": "read"}
     csrf = field(page.text, "csrf")
     path = f"/t/{tenant.name}/oauth/authorize"

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from broker.domain import Access
 from broker.errors import Problem
 from broker.identity.oauth.asking import Asking
-from broker.identity.oauth.choices import Choice, accesses, read_choice
+from broker.identity.oauth.choices import MOST, Choice, accesses, read_choice
 from broker.identity.oauth.clients import Client
 from broker.identity.oauth.resources import Resource
 from connectors.base import EFFECT_RANK
@@ -45,10 +45,31 @@ def test_what_cannot_be_chosen_is_refused() -> None:
     assert "asked for read" in refused("read", names, {"c.cf": "write", "c.docs": "read"}, "c.cf")
     assert "asked for write" in refused("write", names, {"c.cf": "destructive"}, "c.cf")
     assert "cannot choose" in refused("write", names, {"c.cf": "read", "c.other": "read"}, "connections")
-    for given_ in ("", "on", "READ", "admin"):
+    for given_ in ("on", "READ", "admin"):
         refused("write", names, {"c.cf": given_}, "c.cf")
-    for nothing in ({}, {"c.cf": "none", "c.docs": "none"}, {"access": "read"}):
+    for nothing in (
+        {},
+        {"c.cf": ""},
+        {"rest": "none"},
+        {"rest": ""},
+        {"c.cf": "none", "c.docs": "none"},
+        {"access": "read"},
+    ):
         assert "at least one" in refused("write", names, nothing, "connections")
+
+
+def test_one_choice_for_the_rest() -> None:
+    names = tuple(f"c{n}" for n in range(MOST))
+    assert read_choice(asking("write"), names, {"rest": "write"}) == Choice(None, "write")
+    single = {"rest": "none", "c.c7": "read", "c.c9": "", "c.c11": "write"}
+    assert read_choice(asking("write"), names, single) == Choice(("c7", "c11"), "write", {"c7": "read", "c11": "write"})
+    chosen = read_choice(asking("write"), names, {"rest": "read", "c.c7": "none", "c.c9": "", "c.c11": "write"})
+    assert chosen.access_by is not None
+    assert (len(chosen.access_by), chosen.access_by["c9"], chosen.access_by["c11"]) == (MOST - 1, "read", "write")
+    assert "asked for read" in refused("read", names, {"rest": "write", "c.c0": "read"}, "c.c1")
+    for wrong in ("all", "READ"):
+        refused("write", names, {"rest": wrong}, "c.c0")
+    assert "too many" in refused("write", (*names, "more"), {"rest": "read"}, "connections")
 
 
 def test_where_there_is_nothing_to_choose_of() -> None:

@@ -59,6 +59,13 @@ async def test_anything_but_a_document_is_none(answer: RawAnswer | Exception) ->
     assert len(http.asked) == 1
 
 
+async def test_an_address_that_is_none_is_not_asked_at() -> None:
+    http = Answering(RawAnswer(200, {}, b"{}"))
+    with pytest.raises(NoDocument):
+        await fetch_json(http, "https://[::1/client.json")  # type: ignore[arg-type]
+    assert http.asked == []
+
+
 @pytest.mark.parametrize("address", ["169.254.169.254", "127.0.0.1", "10.0.0.1", "::1", "fd00::1", "100.64.0.1"])
 async def test_a_public_name_with_an_inner_address_is_not_reached(address: str) -> None:
     async def resolve(_: str, __: int) -> Sequence[str]:

@@ -86,6 +86,10 @@ def test_scopes_hold_the_ones_before() -> None:
     assert scopes.access_of(None) == "read"
     assert scopes.access_of("offline_access openid") == "read"
     assert scopes.access_of("tools:write tools:read") == "write"
+    for unasked in (None, "", "offline_access openid"):
+        assert scopes.offered_by(unasked) == "destructive"
+    for asked in ("tools:read", "tools:write offline_access", "tools:destructive"):
+        assert scopes.offered_by(asked) == scopes.access_of(asked)
     assert scopes.scope_of("write") == "tools:read tools:write"
     for access in ("read", "write", "destructive"):
         assert scopes.access_of(scopes.scope_of(access)) == access  # type: ignore[arg-type]

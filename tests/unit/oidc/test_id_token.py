@@ -45,7 +45,7 @@ def read(provider: Provider, text: str, *, later: float = 0, nonce: str = NONCE)
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_the_truth_is_believed(algorithm: str) -> None:
     provider = made(algorithm)
-    assert read(provider, token(provider)) == Person(ISSUER, "priya-1", "priya@acme.example", "Priya")
+    assert read(provider, token(provider)) == Person(ISSUER, "priya-1", "priya@acme.example", "Priya", None, NOW)
 
 
 @pytest.mark.parametrize("algorithm", ["RS256", "ES256", "EdDSA"])
