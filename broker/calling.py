@@ -9,6 +9,7 @@ from typing import Any
 from broker.accounts.learning import Learning
 from broker.accounts.rechecking import Rechecks
 from broker.accounts.upstream_oauth.gate import RenewingGate, RenewingMaintenance
+from broker.accounts.upstream_oauth.giving_back import GivingBack
 from broker.accounts.upstream_oauth.renewals import Renewals
 from broker.accounts.views import Views
 from broker.db.server_checks import ExternalDatabase
@@ -43,6 +44,7 @@ class Calls:
     nodes: Nodes
     in_flight: InFlight
     renewals: Renewals
+    giving_back: GivingBack
 
 
 async def assemble_calls(
@@ -74,8 +76,9 @@ async def assemble_calls(
     nodes = Nodes(parts.db, parts.node)
     principals = Principals(parts.vault_.platform_digest)
     maintaining = {**calling, "admissions": admissions, "principals": principals}
-    renewals = _renewals(parts, views, Maintenance(**maintaining))
+    renewals, giving_back = _sign_ins(parts, views, Maintenance(**maintaining))
     stack.push_async_callback(renewals.close)
+    stack.push_async_callback(giving_back.close)
     return Calls(
         gate=RenewingGate(
             renewals=renewals,
@@ -92,18 +95,15 @@ async def assemble_calls(
         nodes=nodes,
         in_flight=in_flight,
         renewals=renewals,
+        giving_back=giving_back,
     )
 
 
-def _renewals(parts: Sealed, views: Views, maintenance: Maintenance) -> Renewals:
-    return Renewals(
-        db=parts.db,
-        vault_=parts.vault_,
-        trail=parts.trail,
-        clock=parts.clock,
-        views=views,
-        maintenance=maintenance,
-    )
+def _sign_ins(parts: Sealed, views: Views, maintenance: Maintenance) -> tuple[Renewals, GivingBack]:
+    """What renews the tokens of sign-ins, and what gives them back: by a maintenance that renews nothing itself."""
+    asking: dict[str, Any] = {"db": parts.db, "trail": parts.trail, "clock": parts.clock, "views": views}
+    asking["maintenance"] = maintenance
+    return Renewals(vault_=parts.vault_, **asking), GivingBack(**asking)
 
 
 def _counting(metrics: Metrics) -> Any:

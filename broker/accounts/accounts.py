@@ -3,7 +3,6 @@
 import dataclasses
 from collections.abc import Mapping
 from typing import Any
-from uuid import UUID
 
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -11,7 +10,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from broker.accounts.deposit import Deposit
 from broker.accounts.pending import Owner
 from broker.accounts.permissions import read_permissions, write_permissions
+from broker.accounts.rows import unknown
 from broker.accounts.tables import accounts, connections
+from broker.accounts.upstream_oauth.giving_back import GivingBack
 from broker.audit.trail import AuditTrail
 from broker.clock import Clock
 from broker.db.database import Database
@@ -20,7 +21,8 @@ from broker.domain import Caller, Connection
 from broker.errors import Problem, invalid
 from broker.gate import revoke
 from broker.gate.inflight import Drain
-from broker.identity.roles import reach, require
+from broker.identity.identities import unknown_identity
+from broker.identity.roles import allows, reach, require
 from broker.identity.tables import identities
 from broker.ids import parse_id
 from connectors.base import UpstreamIdentity
@@ -30,12 +32,15 @@ from vault.tables import credentials
 class Accounts:
     """The connected accounts of the caller's tenant. A session sees and deposits its own identity's only."""
 
-    def __init__(self, *, db: Database, trail: AuditTrail, deposit: Deposit, drain: Drain, clock: Clock) -> None:
+    def __init__(
+        self, *, db: Database, trail: AuditTrail, deposit: Deposit, drain: Drain, clock: Clock, giving_back: GivingBack
+    ) -> None:
         self._db = db
         self._trail = trail
         self._deposit = deposit
         self._drain = drain
         self._clock = clock
+        self._giving_back = giving_back
 
     async def put(
         self,
@@ -53,8 +58,8 @@ class Accounts:
             raise invalid("identifier", "name whose account it is, or set shared: true; one of the two")
         _may_deposit(caller, connection_name, identifier, shared=shared, replace=replace)
         async with self._db.tenant(caller.tenant_id) as conn:
-            connection = await self._connection(conn, caller.tenant_id, connection_name)
-            owner = await self._owner(conn, caller.tenant_id, identifier, label)
+            connection = await self._connection(conn, caller, connection_name)
+            owner = await self._owner(conn, caller, identifier, label)
         account_id = await self._deposit.deposit(caller, connection, owner, credential, replace=replace)
         return await self.get(caller, str(account_id))
 
@@ -82,17 +87,18 @@ class Accounts:
         if status is not None:
             statement = statement.where(accounts.c.status == status)
         async with self._db.tenant(caller.tenant_id) as conn:
-            found = await keyset(conn, statement, (accounts.c.created_at, accounts.c.id), page)
+            found = await keyset(conn, statement, (accounts.c.created_at, accounts.c.id), page, of="connected_accounts")
         return Page([_shown(row) for row in found.items], found.next_page_token)
 
     async def revoke(
         self, caller: Caller, account_id: str, *, reason: str, upstream: bool, drain_seconds: float
     ) -> dict[str, Any]:
-        """Revokes an account. When this returns nothing new is admitted with it; the calls still open are named."""
+        """Revokes an account. When this returns nothing new is admitted with it; the calls still open are named.
+
+        `upstream`: then the tokens of a sign-in are given back to their server too, as far as it answers in
+        `giving_back.WAIT`; repeating it asks again. Credentials of other kinds are `kept`: delete those there.
+        """
         require(caller, "accounts.revoke")
-        if upstream:
-            told = "deleting the token upstream is not available in this release; delete it there"
-            raise invalid("upstream", told)
         async with self._db.tenant(caller.tenant_id) as conn:
             row = await self._row(conn, caller, account_id)
             await self._trail.change(
@@ -108,11 +114,15 @@ class Accounts:
             if drain_seconds > 0:
                 await revoke.cancel(conn, revoked.open_calls)
         drained = await self._drain.wait(caller.tenant_id, revoked, drain_seconds)
+        if upstream:
+            given_back = await self._giving_back.give_back(caller, [row.id])
+        else:
+            given_back = await self._giving_back.standing(caller.tenant_id, [row.id])
         return {
             "revoked_at": revoked.at,
             "in_flight": [str(i) for i in revoked.in_flight],
             "drained": drained,
-            "upstream": "kept",
+            "upstream": given_back[row.id],
         }
 
     async def verify(self, caller: Caller, account_id: str) -> dict[str, Any]:
@@ -124,7 +134,7 @@ class Accounts:
         require(caller, "accounts.verify")
         async with self._db.tenant(caller.tenant_id) as conn:
             row = await self._row(conn, caller, account_id)
-            connection = await self._connection(conn, caller.tenant_id, row.connection_name)
+            connection = await self._connection(conn, caller, row.connection_name)
         if row.status != "active":
             raise Problem("needs_reauth", f"the account is {row.status}", hint="deposit a credential again")
         public = {} if row.upstream_account_id is None else {"account_id": row.upstream_account_id}
@@ -176,13 +186,15 @@ class Accounts:
         return row
 
     @staticmethod
-    async def _connection(conn: AsyncConnection, tenant_id: UUID, name: str) -> Connection:
+    async def _connection(conn: AsyncConnection, caller: Caller, name: str) -> Connection:
         statement = select(connections).where(
-            connections.c.tenant_id == tenant_id,
+            connections.c.tenant_id == caller.tenant_id,
             connections.c.name == name,
             connections.c.status != "deleted",
         )
         row = (await conn.execute(statement)).one_or_none()
+        if row is None and allows(caller, "connections.read"):
+            raise await unknown(conn, caller.tenant_id, name)
         if row is None:
             raise Problem("unknown_connection", f"no connection {name!r} in this tenant")
         if row.status != "active":
@@ -190,15 +202,15 @@ class Accounts:
         return Connection(row.id, row.name, row.connector, row.version, row.status)
 
     @staticmethod
-    async def _owner(conn: AsyncConnection, tenant_id: UUID, identifier: str | None, label: str | None) -> Owner:
+    async def _owner(conn: AsyncConnection, caller: Caller, identifier: str | None, label: str | None) -> Owner:
         if identifier is None:
             return Owner(None, None, label)
         statement = select(identities.c.id, identities.c.status).where(
-            identities.c.tenant_id == tenant_id, identities.c.identifier == identifier
+            identities.c.tenant_id == caller.tenant_id, identities.c.identifier == identifier
         )
         row = (await conn.execute(statement)).one_or_none()
         if row is None:
-            raise Problem("unknown_identity", f"no identity {identifier!r} in this tenant")
+            raise await unknown_identity(conn, caller, identifier)
         if row.status != "active":
             raise Problem("identity_disabled", f"identity {identifier!r} is disabled")
         return Owner(row.id, identifier, label)

@@ -100,6 +100,9 @@ def _read_token(token: str | None) -> str | None:
     if token is None:
         return None
     try:
-        return base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True).decode()
+        place = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True).decode()
     except (binascii.Error, ValueError):
-        raise invalid("page_token", "is not one that this server gave", hint="start again without it") from None
+        place = ""
+    if place.count("\n") < 2:
+        raise invalid("page_token", "is not one that this server gave", hint="start again without it")
+    return place

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from broker.domain import Caller
-from broker.errors import Field, Problem
+from broker.errors import Field, Problem, misfit
 from broker.identity.roles import require
 from connectors import catalog
 from connectors.base import Connector
@@ -26,8 +26,8 @@ def check(name: str, config: Mapping[str, Any], egress: EgressPolicy, *, set_by:
     """The config of a connection of connector `name`, checked. `set_by`: whoever sets it now; None: it is stored.
 
     Only a platform admin sets one whose origins are not the connector's official ones. That holds for every change of
-    such a connection, since a base URL is more than its origin. Raises Problem `invalid_input`, `forbidden`,
-    `egress_refused`.
+    such a connection, since a base URL is more than its origin. Raises Problem `invalid_input`, `unknown_field`,
+    `forbidden`, `egress_refused`.
     """
     connector = catalog.find(name)
     if connector is None:
@@ -35,8 +35,8 @@ def check(name: str, config: Mapping[str, Any], egress: EgressPolicy, *, set_by:
     try:
         full = connector.check_config(config)
     except InvalidConfig as error:
-        fields = [Field(f"config.{f.path}" if f.path else "config", f.problem) for f in error.fields]
-        raise Problem("invalid_input", str(error)[:1000], fields=fields) from None
+        fields = [Field(f"config.{f.path}" if f.path else "config", f.problem, f.unknown) for f in error.fields]
+        raise misfit(fields) from None
     origins = tuple(connector.origins(full))
     if set_by is not None and not set(origins) <= catalog.reviewed_origins(connector):
         require(set_by, "origins.unofficial")

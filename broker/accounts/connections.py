@@ -117,7 +117,7 @@ class Connections:
         require(caller, "connections.read")
         statement = rows.select_connections(caller.tenant_id)
         async with self._db.tenant(caller.tenant_id) as conn:
-            found = await keyset(conn, statement, (connections.c.created_at, connections.c.id), page)
+            found = await keyset(conn, statement, (connections.c.created_at, connections.c.id), page, of="connections")
         return Page([rows.shown(row) for row in found.items], found.next_page_token)
 
     async def change(

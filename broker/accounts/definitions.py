@@ -8,7 +8,7 @@ once.
 
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
@@ -28,10 +28,8 @@ from broker.db.database import Database
 from broker.domain import Caller, Connection
 from broker.errors import Problem
 from broker.gate import revoke
-from broker.gate.maintenance import Maintenance, MaintenanceCall
+from broker.gate.maintenance import Maintenance, Series
 from broker.identity.roles import require
-from broker.ids import new_id
-from connectors.base import Answer, Prepared
 from connectors.errors import CredentialRejected, EgressRefused, SpecError, UpstreamFault, UpstreamTimeout
 from connectors.mcp_upstream.connector import McpConnector
 from connectors.mcp_upstream.definitions import Definition, Definitions, Difference, compare, dump, load, without
@@ -151,26 +149,12 @@ class DefinitionPins:
 
     async def _fetch(self, caller: Caller, connection: Connection, view: View, account_id: UUID) -> Definitions:
         assert isinstance(view.connector, McpConnector)  # noqa: S101 - whoever calls has looked
-        execution_id, made = new_id(), 0
-
-        async def perform(prepared: Prepared) -> Answer:
-            nonlocal made
-            made += 1
-            call = MaintenanceCall(
-                caller=caller,
-                connection=connection,
-                connector=view.connector,
-                account_id=account_id,
-                principal=None,
-                execution_id=execution_id,
-                n=made,
-                deadline=self._clock.now() + timedelta(seconds=FETCH_SECONDS),
-            )
-            return await self._maintenance.perform(call, prepared)
-
+        series = Series(
+            self._maintenance, self._clock, caller, connection, view.connector, account_id, None, FETCH_SECONDS
+        )
         told = "the server's definitions could not be fetched"
         try:
-            return await view.connector.fetch(view, perform)
+            return await view.connector.fetch(view, series.perform)
         except CredentialRejected as error:
             raise Problem("needs_reauth", str(error)[:300], hint=error.hint) from None
         except EgressRefused as error:

@@ -30,7 +30,7 @@ from broker.gate import revoke
 from broker.gate.maintenance import Maintenance
 from broker.gate.principals import Principals
 from broker.identity.tables import identities
-from broker.identity.taking import hold_minter
+from broker.identity.taking import hold_identity, hold_minter
 from broker.ids import new_id
 from connectors.base import UpstreamIdentity
 from connectors.errors import CredentialRejected
@@ -255,7 +255,7 @@ async def _still_wanted(conn: AsyncConnection, caller: Caller, connection: Conne
     # Which account a call uses may be another from now on: a call judged before must be judged anew.
     await revoke.policy_changed(conn, caller.tenant_id)
     if owner.identity_id is not None:
-        await revoke.hold_identity(conn, owner.identity_id)
+        await hold_identity(conn, owner.identity_id)
     await hold_minter(conn, caller)
     if owner.identity_id is None:
         return

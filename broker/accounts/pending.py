@@ -22,7 +22,7 @@ from broker.audit.trail import AuditTrail
 from broker.clock import Clock
 from broker.db.database import Database
 from broker.domain import Caller, Connection
-from broker.errors import Field, Problem
+from broker.errors import Field, Problem, misfit
 from broker.ids import new_id
 from connectors.errors import InvalidInput
 from vault.binding import CredentialBinding
@@ -71,12 +71,14 @@ class Pendings:
     async def seal(
         self, caller: Caller, connection: Connection, view: View, owner: Owner, credential: Mapping[str, Any]
     ) -> Pending:
-        """Checks a credential's form and stores it sealed. Raises Problem `invalid_input`, which quotes no value."""
+        """Checks a credential's form and stores it sealed. Raises Problem `invalid_input`, `unknown_field`; no value is
+        quoted."""
         try:
             kind, plaintext, _ = view.connector.check_credential(credential)
         except InvalidInput as error:
-            fields = [Field(f"credential.{f.path}" if f.path else "credential", f.problem) for f in error.fields]
-            raise Problem("invalid_input", str(error)[:1000], fields=fields, hint=error.hint) from None
+            root = "credential"
+            fields = [Field(f"{root}.{f.path}" if f.path else root, f.problem, f.unknown) for f in error.fields]
+            raise misfit(fields, str(error), hint=error.hint) from None
         secret = Secret(plaintext)
         account_id, credential_id, now = new_id(), new_id(), self._clock.now()
         binding = CredentialBinding(caller.tenant_id, account_id, credential_id, 1, kind, view.origins)

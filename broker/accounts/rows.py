@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from broker.accounts.tables import connections, definitions, spec_blobs
 from broker.errors import Problem
+from broker.identity import names
 
 
 def select_connections(tenant_id: UUID) -> Select[Any]:
@@ -43,11 +44,20 @@ async def find(conn: AsyncConnection, tenant_id: UUID, name: str) -> Any:
 
 
 async def existing(conn: AsyncConnection, tenant_id: UUID, name: str) -> Any:
-    """The connection called `name`. Raises Problem `unknown_connection`."""
+    """The connection called `name`, for whoever may list the tenant's. Raises Problem `unknown_connection`, with near
+    names."""
     row = await find(conn, tenant_id, name) if len(name) <= 24 else None
     if row is None:
-        raise Problem("unknown_connection", f"no connection {name[:60]!r} in this tenant")
+        raise await unknown(conn, tenant_id, name)
     return row
+
+
+async def unknown(conn: AsyncConnection, tenant_id: UUID, name: str) -> Problem:
+    """The refusal of a name that no connection has, with near ones: for whoever may list the tenant's."""
+    mine = (connections.c.tenant_id == tenant_id) & (connections.c.status != "deleted")
+    some = await conn.execute(select(connections.c.name).where(mine).order_by(connections.c.name).limit(500))
+    hint = names.near(name, [str(row.name) for row in some])
+    return Problem("unknown_connection", f"no connection {name[:60]!r} in this tenant", hint=hint)
 
 
 async def hold(conn: AsyncConnection, tenant_id: UUID, connection_id: UUID) -> None:

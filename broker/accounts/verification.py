@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -10,9 +9,8 @@ from broker.accounts.views import View
 from broker.clock import Clock
 from broker.domain import Caller, Connection
 from broker.errors import Problem
-from broker.gate.maintenance import Maintenance, MaintenanceCall
-from broker.ids import new_id
-from connectors.base import Answer, Prepared, UpstreamIdentity
+from broker.gate.maintenance import Maintenance, Series
+from connectors.base import UpstreamIdentity
 from connectors.errors import CredentialRejected, EgressRefused, UpstreamFault, UpstreamTimeout
 
 VERIFY_SECONDS = 20.0
@@ -51,26 +49,12 @@ class Verification:
         Raises CredentialRejected, and Problem `egress_refused`, `upstream_timeout`, `upstream_unreachable` and those of
         admission.
         """
-        execution_id, made = new_id(), 0
-
-        async def perform(prepared: Prepared) -> Answer:
-            nonlocal made
-            made += 1
-            call = MaintenanceCall(
-                caller=caller,
-                connection=connection,
-                connector=view.connector,
-                account_id=account_id,
-                principal=principal,
-                execution_id=execution_id,
-                n=made,
-                deadline=self._clock.now() + timedelta(seconds=VERIFY_SECONDS),
-            )
-            return await self._maintenance.perform(call, prepared)
-
+        series = Series(
+            self._maintenance, self._clock, caller, connection, view.connector, account_id, principal, VERIFY_SECONDS
+        )
         told = "the credential could not be verified"
         try:
-            return Verified(await view.connector.verify(view, kind, public, perform), made)
+            return Verified(await view.connector.verify(view, kind, public, series.perform), series.made)
         except CredentialRejected:
             raise  # a kind of UpstreamFault, and the caller's to explain
         except EgressRefused as error:

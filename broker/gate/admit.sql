@@ -12,6 +12,21 @@ begin
     end if;
 end $$;
 
+-- A bearer's family has two kinds of lock: its root's, and one for its root in each tenant where members live. Admissions,
+-- and whoever mints, hold both of their bearer shared. Who takes away a bearer that may act in other tenants holds the first
+-- exclusively; who takes away any other, all of whose descendants live where it lives, holds the first shared and the second
+-- exclusively. So nobody who is concerned passes, and one tenant's keys hold up no other's, whoever minted both.
+create function broker.bearer_lock{v}(p_root uuid, p_home uuid, p_exclusive boolean, p_abroad boolean) returns void
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+begin
+    perform broker.gate_lock{v}('bearer', p_root, p_exclusive and p_abroad);
+    if not p_exclusive then
+        perform pg_advisory_xact_lock_shared(hashtextextended('bearer:' || p_root::text || '@' || p_home::text, 7));
+    elsif p_abroad is not true then
+        perform pg_advisory_xact_lock(hashtextextended('bearer:' || p_root::text || '@' || p_home::text, 7));
+    end if;
+end $$;
+
 -- p_maintenance: a call of our own, on an account that need not be active yet. p_principal: whose budget is booked; null: the
 -- account's own. Without p_maintenance it is what the caller remembers of the account's own, and judged with the rest.
 -- p_meters, p_caps, p_windows, p_costs: the claims, sorted by meter name; booked all or none. p_hold: seconds after which
@@ -39,25 +54,30 @@ declare
     sharer uuid := coalesce(p_identity, p_tenant);
     scope text := set_config('keyreeve.tenant', p_tenant::text, true);
     locked text;
+    family text := 'bearer:' || p_root::text || '@' || p_bearer_tenant::text;
     away boolean := p_bearer_tenant <> p_tenant;
+    -- The one call that a revoked account admits, while it is asked for: giving its tokens back.
+    last_ boolean := p_maintenance and p_event.operation = 'maintenance:oauth/revoke';
     abroad broker.bearers;
 begin
     if p_expected is not null and now_ > p_expected + interval '3 seconds' then
         perform broker.note_clock{v}(p_expected);
     end if;
     db_now := now_;
-    -- gate_lock's shared half, written out: an assignment costs a tenth of a call of it.
+    -- gate_lock's and bearer_lock's shared halves, written out: an assignment costs a tenth of a call of it.
     if p_wait then
         locked := pg_advisory_xact_lock_shared(hashtextextended('tenant:' || p_tenant::text, 7))::text;
         if p_identity is not null then
             locked := pg_advisory_xact_lock_shared(hashtextextended('identity:' || p_identity::text, 7))::text;
         end if;
         locked := pg_advisory_xact_lock_shared(hashtextextended('bearer:' || p_root::text, 7))::text;
+        locked := pg_advisory_xact_lock_shared(hashtextextended(family, 7))::text;
         locked := pg_advisory_xact_lock_shared(hashtextextended('account:' || p_account::text, 7))::text;
     elsif not (pg_try_advisory_xact_lock_shared(hashtextextended('tenant:' || p_tenant::text, 7))
                and (p_identity is null
                     or pg_try_advisory_xact_lock_shared(hashtextextended('identity:' || p_identity::text, 7)))
                and pg_try_advisory_xact_lock_shared(hashtextextended('bearer:' || p_root::text, 7))
+               and pg_try_advisory_xact_lock_shared(hashtextextended(family, 7))
                and pg_try_advisory_xact_lock_shared(hashtextextended('account:' || p_account::text, 7))) then
         reason := 'busy';
         return;
@@ -100,10 +120,12 @@ begin
                     or case when away then abroad.revoked_at else b.revoked_at end is not null then 'bearer_revoked'
                when case when away then abroad.expires_at else b.expires_at end <= now_ then 'bearer_expired'
                when p_identity is not null and i.status is distinct from 'active' then 'identity_disabled'
-               when a.status is null or a.status = 'revoked' then 'account_revoked'
+               when a.status is null or a.status = 'revoked' and (not last_ or a.giving_back is distinct from 'pending')
+                   then 'account_revoked'
                when c.status is distinct from 'active' then 'connection_inactive'
                when not p_maintenance and a.status <> 'active' then 'account_' || a.status
-               when k.status = 'revoked' then 'account_revoked'
+               when k.status = 'revoked' and (not last_ or a.giving_back is distinct from 'pending')
+                   then 'account_revoked'
                when k.id is null or (not p_maintenance and k.status <> 'active') then 'account_needs_reauth'
                when not p_maintenance and a.upstream_expires_at <= now_ then 'credential_expired'
                when not p_maintenance and a.identity_id <> p_identity then 'policy_changed'

@@ -4,8 +4,8 @@ They pass the gate like any other: budget, durable intent and outcome, revocatio
 whoever asks for them has been judged by role, and the account need not be active yet.
 """
 
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from time import monotonic
 from uuid import UUID
 
@@ -157,3 +157,34 @@ class Maintenance:
             maintenance=True,
             principal=key,
         )
+
+
+@dataclass(slots=True)
+class Series:
+    """Requests of ours for one purpose: one execution, numbered from 1, each with its own deadline in `seconds`."""
+
+    maintenance: Maintenance
+    clock: Clock
+    caller: Caller
+    connection: Connection
+    connector: Connector
+    account_id: UUID
+    principal: str | None
+    seconds: float
+    made: int = 0
+    execution_id: UUID = field(default_factory=new_id)
+
+    async def perform(self, prepared: Prepared) -> Answer:
+        """Sends the next. Raises what `Maintenance.perform` raises."""
+        self.made += 1
+        call = MaintenanceCall(
+            caller=self.caller,
+            connection=self.connection,
+            connector=self.connector,
+            account_id=self.account_id,
+            principal=self.principal,
+            execution_id=self.execution_id,
+            n=self.made,
+            deadline=self.clock.now() + timedelta(seconds=self.seconds),
+        )
+        return await self.maintenance.perform(call, prepared)

@@ -1,5 +1,6 @@
 """Offboarding: one act after which nothing is done in an identity's name any more, and the proof of it."""
 
+from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
@@ -10,17 +11,20 @@ from broker.errors import invalid
 from broker.identity import names
 from broker.identity.identities import existing
 from broker.identity.roles import require
-from broker.identity.taking import Drain, Revocation, RevokedAccount, RevokedIdentity
+from broker.identity.taking import Drain, GivingBack, Revocation, RevokedAccount, RevokedIdentity
 
 
 class Offboarding:
     """Ends identities of the caller's tenant."""
 
-    def __init__(self, *, db: Database, trail: AuditTrail, revocation: Revocation, drain: Drain) -> None:
+    def __init__(
+        self, *, db: Database, trail: AuditTrail, revocation: Revocation, drain: Drain, giving_back: GivingBack
+    ) -> None:
         self._db = db
         self._trail = trail
         self._revocation = revocation
         self._drain = drain
+        self._giving_back = giving_back
 
     async def offboard(
         self,
@@ -36,16 +40,13 @@ class Offboarding:
 
         When this returns nothing new is admitted in its name on any node. `in_flight` names, for each
         account, the executions that were open at that moment, `drained` whether they have ended since.
-        Repeating it is harmless and answers what was left to do. `report_id` is the audit event of this act.
+        `revoke_upstream`: the tokens of sign-ins are then given back to their servers; `upstream` says of each account
+        what is known of that after a few seconds. Repeating it is harmless and answers what was left to do.
+        `report_id` is the audit event of this act.
         Raises Problem `forbidden`, `invalid_input`, `unknown_identity`.
         """
         require(caller, "identities.offboard")
         names.printable("reason", reason, 300)
-        if revoke_upstream:
-            raise invalid(
-                "revoke_upstream",
-                "deleting tokens at the upstream is not available in this release; delete them there",
-            )
         if not 0 <= drain_seconds <= 60:
             raise invalid("drain_seconds", "must be 0 to 60")
         async with self._db.tenant(caller.tenant_id) as conn:
@@ -56,7 +57,10 @@ class Offboarding:
             )
             await self._revocation.cancel(conn, gone.open_calls)
         left = await self._drain.open(gone.open_calls, drain_seconds)
-        accounts = [_account(account, gone, left) for account in gone.accounts]
+        given_back: Mapping[UUID, str] = {}
+        if revoke_upstream:
+            given_back = await self._giving_back.give_back(caller, [account.id for account in gone.accounts])
+        accounts = [_account(account, gone, left, given_back) for account in gone.accounts]
         return {
             "identifier": identifier,
             "at": gone.at,
@@ -84,7 +88,9 @@ def _report(gone: RevokedIdentity, reason: str) -> dict[str, Any]:
     }
 
 
-def _account(account: RevokedAccount, gone: RevokedIdentity, left: frozenset[UUID]) -> dict[str, Any]:
+def _account(
+    account: RevokedAccount, gone: RevokedIdentity, left: frozenset[UUID], given_back: Mapping[UUID, str]
+) -> dict[str, Any]:
     calls = [call for call in gone.open_calls if call.account_id == account.id]
     return {
         "id": str(account.id),
@@ -92,5 +98,5 @@ def _account(account: RevokedAccount, gone: RevokedIdentity, left: frozenset[UUI
         "revoked_at": account.revoked_at,
         "in_flight": sorted({str(call.execution_id) for call in calls}),
         "drained": not any(call.call_id in left for call in calls),
-        "upstream": "kept",
+        "upstream": given_back.get(account.id, "kept"),
     }

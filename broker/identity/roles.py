@@ -96,6 +96,7 @@ CALLS: Final[tuple[tuple[str, str, str], ...]] = (
     ("GET", "/v1/connections", "connections.read"),
     ("GET", "/v1/connections/{name}", "connections.read"),
     ("GET", "/v1/connections/{name}/definitions", "connections.read"),
+    ("GET", "/v1/connections/{name}/oauth_client", "connections.write"),
     ("PUT", "/v1/connections/{name}/oauth_client", "connections.write"),
     ("DELETE", "/v1/connections/{name}/oauth_client", "connections.write"),
     ("PATCH", "/v1/connections/{name}", "connections.write"),

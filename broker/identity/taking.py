@@ -6,7 +6,7 @@ which is scoped to the tenant, and takes its object's lock exclusively; when tha
 nothing new is admitted on the object's authority anywhere.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, Protocol
 from uuid import UUID
@@ -19,6 +19,7 @@ from broker.domain import Caller
 from broker.errors import Problem
 
 _LOCK: Final = "select broker.gate_lock{v}(:kind, :id, false)"
+_FAMILY: Final = "select broker.bearer_lock{v}(:root, :home, false, false)"
 _SCOPE: Final = text("select set_config('keyreeve.tenant', :tenant, true)")
 _MINTER: Final = text(
     """
@@ -98,6 +99,13 @@ class Drain(Protocol):
         """Waits at most `seconds` until the calls are settled; the ids of those still open."""
 
 
+class GivingBack(Protocol):
+    """`accounts.upstream_oauth.giving_back.GivingBack`, as far as this package uses it."""
+
+    async def give_back(self, caller: Caller, account_ids: Sequence[UUID]) -> Mapping[UUID, str]:
+        """Gives the credentials of revoked accounts back at their upstreams; how each stands after a few seconds."""
+
+
 async def scope(conn: AsyncConnection, tenant_id: UUID) -> None:
     """From here on the transaction sees and writes `tenant_id`'s rows only."""
     await conn.execute(_SCOPE, {"tenant": str(tenant_id)})
@@ -112,7 +120,7 @@ async def hold_minter(conn: AsyncConnection, caller: Caller) -> None:
     """Till the end of the transaction nobody revokes the caller's bearer, and it stands now: nothing is ever
     minted from a key that was revoked first. Raises Problem `unauthenticated`."""
     bearer = caller.bearer
-    await conn.execute(text(functions.call(_LOCK)), {"kind": "bearer", "id": bearer.root_id})
+    await conn.execute(text(functions.call(_FAMILY)), {"root": bearer.root_id, "home": bearer.tenant_id})
     abroad = bearer.tenant_id != caller.tenant_id
     if abroad:
         await scope(conn, bearer.tenant_id)

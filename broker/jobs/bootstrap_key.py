@@ -1,4 +1,4 @@
-"""The bootstrap operator key is for the first hour, not for ever."""
+"""The bootstrap operator key is for the first day, not for ever."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,6 @@
-"""What is past its time: kept results of idempotency keys and programs, programs, session tokens that ended."""
+"""What is past its time: kept results of idempotency keys and programs, programs, session tokens that ended, sign-ins
+at upstreams that nobody came back from, and our registrations there that are of no use.
+"""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -18,6 +20,11 @@ SESSIONS_KEPT: Final = timedelta(days=7)
 """After a session ended it is still known whose it was: an agent key finds the executions of sessions it
 minted.
 """
+
+CLIENTS_TRIED: Final = timedelta(days=1)
+CLIENTS_KEPT: Final = timedelta(days=90)
+"""How long a registration at an authorization server is kept: one that nobody has signed in by, after it was made; any
+other, after the last sign-in. Accounts keep what they need of it beside their tokens."""
 
 _TENANTS: Final = text("select id from broker.tenants order by id")
 _RESULTS: Final = text(
@@ -41,6 +48,22 @@ _PROGRAMS: Final = text(
        and execution_id in (select execution_id from broker.programs
                              where tenant_id = :tenant and at < :before order by at limit :most)"""
 )
+_SIGN_INS: Final = text(
+    """
+    delete from broker.upstream_sign_ins
+     where tenant_id = :tenant
+       and state_hash in (select state_hash from broker.upstream_sign_ins
+                           where tenant_id = :tenant and expires_at <= :before limit :most)"""
+)
+_CLIENTS: Final = text(
+    """
+    delete from broker.upstream_clients
+     where tenant_id = :tenant
+       and place in (select place from broker.upstream_clients
+                      where tenant_id = :tenant and place like 'issuer:%'
+                        and (expires_at <= :now or used_at < :before or used_at is null and created_at < :tried)
+                      limit :most)"""
+)
 _SESSIONS: Final = "select broker.forget_sessions{v}(:tenant, :before, :most)"
 
 
@@ -54,7 +77,7 @@ class Forgetting:
 
     async def results(self) -> int:
         """How many kept results were deleted."""
-        return await self._everywhere(self._delete_results, {"before": self._clock.now()})
+        return await self._everywhere(self._deleting(_RESULTS), {"before": self._clock.now()})
 
     async def code_results(self) -> int:
         """How many kept results of programs were deleted."""
@@ -70,9 +93,15 @@ class Forgetting:
         """How many ended sessions were deleted."""
         return await self._everywhere(self._delete_sessions, {"before": self._clock.now() - SESSIONS_KEPT})
 
-    @staticmethod
-    async def _delete_results(conn: AsyncConnection, params: dict[str, Any]) -> int:
-        return int((await conn.execute(_RESULTS, params)).rowcount)
+    async def sign_ins(self) -> int:
+        """How many sign-ins at upstreams were deleted that were given up."""
+        return await self._everywhere(self._deleting(_SIGN_INS), {"before": self._clock.now()})
+
+    async def upstream_clients(self) -> int:
+        """How many registrations at authorization servers were deleted. What an admin set stays."""
+        now = self._clock.now()
+        times = {"now": now, "tried": now - CLIENTS_TRIED, "before": now - CLIENTS_KEPT}
+        return await self._everywhere(self._deleting(_CLIENTS), times)
 
     @staticmethod
     def _deleting(statement: TextClause) -> Callable[..., Any]:

@@ -56,6 +56,8 @@ def standard_jobs(
         Job("code_results", 300.0, forgetting.code_results, alone=True, at_once=False, deadline=300.0),
         Job("programs", HOUR, forgetting.programs, alone=True, at_once=False, deadline=300.0),
         Job("ended_sessions", HOUR, forgetting.sessions, alone=True, at_once=False, deadline=300.0),
+        Job("upstream_sign_ins", 600.0, forgetting.sign_ins, alone=True, at_once=False, deadline=300.0),
+        Job("upstream_clients", HOUR, forgetting.upstream_clients, alone=True, at_once=False, deadline=300.0),
         Job("stale_deposits", 600.0, stale_deposits, alone=True, at_once=False),
         Job("bootstrap_key", 24 * HOUR, key_watch.run),
         Job("gauges", 10.0, gauges),

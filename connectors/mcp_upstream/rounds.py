@@ -169,7 +169,7 @@ def request_of(round_: Round, request: Mapping[str, Any]) -> dict[str, Json] | s
 
 def _elicitation(round_: Round, params: Mapping[str, Any]) -> dict[str, Json] | str:
     given = params.get("message")
-    message = screen(given if isinstance(given, str) else "", MAX_TOLD).text
+    message = screen(given[: 4 * MAX_TOLD] if isinstance(given, str) else "", MAX_TOLD).text
     modes = round_.passed["elicitation"]
     if params.get("mode") == "url":
         url = params.get("url")

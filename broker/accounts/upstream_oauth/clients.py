@@ -1,14 +1,19 @@
 """As whom we ask an authorization server."""
 
+import asyncio
 import hashlib
-from datetime import UTC, datetime
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
+from weakref import WeakValueDictionary
 
 import orjson
-import structlog
 from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
 
+from broker.accounts.upstream_oauth.redirects import Redirects
 from broker.audit.trail import AuditTrail
 from broker.clock import Clock
 from broker.db.database import Database
@@ -17,7 +22,7 @@ from broker.errors import Problem, invalid
 from broker.identity.roles import require
 from connectors.base import HttpSender
 from connectors.mcp_upstream.oauth.discovery import SignIn
-from connectors.mcp_upstream.oauth.registration import as_document, document, register
+from connectors.mcp_upstream.oauth.registration import as_document, register
 from connectors.mcp_upstream.oauth.tokens import OAuthClient
 from vault.binding import BlobBinding
 from vault.store import Vault
@@ -25,8 +30,9 @@ from vault.store import Vault
 PURPOSE: Final = "upstream_client"
 MAX_CLIENTS: Final = 1_000
 """Clients of one tenant, so that a server that names ever new issuers fills nothing."""
-
-_log = structlog.get_logger(__name__)
+_ISSUER = re.compile(r"https?://[\x21-\x7e]{1,1990}")
+UNUSED: Final = timedelta(hours=1)
+"""After which a registration that nobody has signed in by makes room, where there is none."""
 
 _FIND: Final = text(
     "select issuer, sealed, expires_at from broker.upstream_clients where tenant_id = :tenant and place = :place"
@@ -37,7 +43,13 @@ _KEEP: Final = text(
     insert into broker.upstream_clients (tenant_id, place, issuer, sealed, created_at, expires_at)
     values (:tenant, :place, :issuer, :sealed, :now, :expires)
     on conflict (tenant_id, place) do update
-       set issuer = excluded.issuer, sealed = excluded.sealed, created_at = :now, expires_at = excluded.expires_at"""
+       set issuer = excluded.issuer, sealed = excluded.sealed, created_at = :now, expires_at = excluded.expires_at,
+           used_at = null"""
+)
+_USED: Final = text("update broker.upstream_clients set used_at = :now where tenant_id = :tenant and place = :place")
+_MAKE_ROOM: Final = text(
+    "delete from broker.upstream_clients "
+    "where tenant_id = :tenant and place like 'issuer:%' and used_at is null and created_at < :before"
 )
 _REMOVE: Final = text("delete from broker.upstream_clients where tenant_id = :tenant and place = :place")
 _CONNECTION: Final = text(
@@ -47,62 +59,76 @@ _CONNECTION: Final = text(
 _ONE_AT_A_TIME: Final = text("select pg_advisory_xact_lock(hashtextextended(:place, 11))")
 
 
-class UpstreamClients:
-    """One per process. `document` is where our own client document is published, None where nobody outside could fetch
-    it; `redirect_uri` where people come back to."""
+@dataclass(frozen=True, slots=True)
+class OurClient:
+    """As whom we ask, and where the answer is to come: to nowhere else is it taken."""
 
-    def __init__(
-        self,
-        *,
-        db: Database,
-        vault_: Vault,
-        trail: AuditTrail,
-        clock: Clock,
-        http: HttpSender,
-        redirect_uri: str,
-        document: str | None,
-    ) -> None:
+    client: OAuthClient
+    redirect_uri: str
+
+
+class UpstreamClients:
+    """One per process."""
+
+    def __init__(self, *, db: Database, vault_: Vault, trail: AuditTrail, clock: Clock, redirects: Redirects) -> None:
         self._db = db
         self._vault = vault_
         self._trail = trail
         self._clock = clock
-        self._http = http
-        self.redirect_uri = redirect_uri
-        self.document = document
+        self.redirects = redirects
+        self._registering: WeakValueDictionary[tuple[UUID, str], asyncio.Lock] = WeakValueDictionary()
 
-    def published(self) -> dict[str, Any]:
-        """Our client id metadata document. Raises Problem `not_found` where there is none."""
-        if self.document is None:
-            raise Problem("not_found", "this installation has no public https address, so it publishes no document")
-        return document(self.document, self.redirect_uri)
+    async def client(self, http: HttpSender, tenant_id: UUID, connection_id: UUID, sign_in: SignIn) -> OurClient:
+        """The client for a sign-in: the connection's own, our document, else one that is registered now, by `http`, if
+        it was not before. The document only where the server promises to name itself in its answers: any other server
+        could be passed the same document by a hostile one, and its answer would look like that one's.
 
-    async def client(self, tenant_id: UUID, connection_id: UUID, sign_in: SignIn) -> OAuthClient:
-        """The client for a sign-in: the connection's own, our document, else one that is registered now, if it was not
-        before. Raises Problem `forbidden` where the admin's client belongs to another issuer, `rate_limited`;
-        NoSignIn, UpstreamFault, EgressRefused."""
+        Raises Problem `forbidden` where the admin's client belongs to another issuer, `rate_limited`; NoSignIn,
+        UpstreamFault, EgressRefused.
+        """
+        issuer = sign_in.issuer
         kept = await self._find(tenant_id, _of_connection(connection_id))
         if kept is not None:
-            issuer, client = kept
-            if issuer != sign_in.issuer:
+            if kept[0] != issuer:
                 told = "the server now names another authorization server than the one its client was registered for"
                 raise Problem("forbidden", told, hint="an admin must look at it and register the client anew")
-            return client
-        published = as_document(sign_in, self.document)
-        return published or await self._registered(tenant_id, sign_in)
+            return OurClient(kept[1], self.redirects.registered(issuer))
+        published = as_document(sign_in, self.redirects.document(issuer)) if sign_in.names_itself else None
+        if published is not None:
+            return OurClient(published, self.redirects.documented(issuer))
+        place = self._of_issuer(issuer)
+        lock = self._registering.setdefault((tenant_id, place), asyncio.Lock())
+        async with lock:  # or two who sign in at once would register twice
+            return OurClient(await self._registered(http, tenant_id, sign_in, place), self.redirects.registered(issuer))
 
-    async def _registered(self, tenant_id: UUID, sign_in: SignIn) -> OAuthClient:
-        place = _of_issuer(sign_in.issuer, self.redirect_uri)
+    async def own(self, tenant_id: UUID, connection_id: UUID) -> tuple[str, str] | None:
+        """(issuer, client id) of the client that an admin set for a connection."""
+        kept = await self._find(tenant_id, _of_connection(connection_id))
+        return None if kept is None else (kept[0], kept[1].client_id)
+
+    async def used(self, tenant_id: UUID, issuer: str) -> None:
+        """Notes that somebody has signed in: the registration is of use."""
+        async with self._db.tenant(tenant_id) as conn:
+            values = {"tenant": tenant_id, "place": self._of_issuer(issuer), "now": self._clock.now()}
+            await conn.execute(_USED, values)
+
+    async def _registered(self, http: HttpSender, tenant_id: UUID, sign_in: SignIn, place: str) -> OAuthClient:
         kept = await self._find(tenant_id, place)
         if kept is not None and kept[0] == sign_in.issuer:
             return kept[1]
         async with self._db.tenant(tenant_id) as conn:
-            if int(await conn.scalar(_COUNT, {"tenant": tenant_id}) or 0) >= MAX_CLIENTS:
-                raise Problem(
-                    "rate_limited", "this tenant is the client of too many authorization servers", fix="admin"
-                )
-        made = await register(self._http, sign_in, self.redirect_uri)
+            if await self._full(conn, tenant_id):
+                await conn.execute(_MAKE_ROOM, {"tenant": tenant_id, "before": self._clock.now() - UNUSED})
+                if await self._full(conn, tenant_id):
+                    told = "this tenant is the client of too many authorization servers"
+                    raise Problem("rate_limited", told, fix="admin")
+        made = await register(http, sign_in, self.redirects.registered(sign_in.issuer))
         expires = None if made.secret_expires_at is None else datetime.fromtimestamp(made.secret_expires_at, UTC)
         return await self._keep(tenant_id, place, sign_in.issuer, made.client, expires)
+
+    @staticmethod
+    async def _full(conn: AsyncConnection, tenant_id: UUID) -> bool:
+        return int(await conn.scalar(_COUNT, {"tenant": tenant_id}) or 0) >= MAX_CLIENTS
 
     async def _keep(
         self, tenant_id: UUID, place: str, issuer: str, client: OAuthClient, expires: datetime | None
@@ -136,7 +162,7 @@ class UpstreamClients:
     async def forget(self, tenant_id: UUID, issuer: str) -> None:
         """Forgets the registration at an issuer that knows us no longer: the next sign-in registers anew."""
         async with self._db.tenant(tenant_id) as conn:
-            await conn.execute(_REMOVE, {"tenant": tenant_id, "place": _of_issuer(issuer, self.redirect_uri)})
+            await conn.execute(_REMOVE, {"tenant": tenant_id, "place": self._of_issuer(issuer)})
 
     async def preregister(self, caller: Caller, connection_name: str, body: dict[str, Any]) -> dict[str, Any]:
         """Keeps the client that an admin registered at `issuer` for a connection; `{issuer, client_id,
@@ -153,7 +179,8 @@ class UpstreamClients:
             details = {"issuer": body["issuer"], "client_id": client.client_id}
             action = "connection.client_set"
             await self._trail.change(conn, caller, action, connection_name=connection_name, details=details)
-        return {"issuer": body["issuer"], "client_id": client.client_id, "redirect_uri": self.redirect_uri}
+        redirect_uri = self.redirects.registered(body["issuer"])
+        return {"issuer": body["issuer"], "client_id": client.client_id, "redirect_uri": redirect_uri}
 
     async def remove(self, caller: Caller, connection_name: str) -> None:
         """Forgets the connection's own client. Raises Problem `forbidden`, `unknown_connection`."""
@@ -165,6 +192,10 @@ class UpstreamClients:
                 conn, caller, "connection.client_removed", connection_name=connection_name, details={}
             )
 
+    def _of_issuer(self, issuer: str) -> str:
+        asked = f"{issuer} {self.redirects.registered(issuer)}"
+        return "issuer:" + hashlib.sha256(asked.encode()).hexdigest()
+
     async def _connection(self, caller: Caller, name: str) -> UUID:
         async with self._db.tenant(caller.tenant_id) as conn:
             found: UUID | None = await conn.scalar(_CONNECTION, {"tenant": caller.tenant_id, "name": name})
@@ -175,7 +206,7 @@ class UpstreamClients:
 
 def _checked(body: dict[str, Any]) -> OAuthClient:
     issuer, client_id, secret = body.get("issuer"), body.get("client_id"), body.get("client_secret")
-    if not isinstance(issuer, str) or not 8 < len(issuer) <= 2_000 or not issuer.startswith(("https://", "http://")):
+    if not isinstance(issuer, str) or _ISSUER.fullmatch(issuer) is None:
         raise invalid("issuer", "is required: the authorization server's issuer, letter by letter")
     if not isinstance(client_id, str) or not 0 < len(client_id) <= 500 or not client_id.isprintable():
         raise invalid("client_id", "is required, at most 500 characters")
@@ -189,10 +220,6 @@ def _checked(body: dict[str, Any]) -> OAuthClient:
 
 def _past(moment: datetime | None, now: datetime) -> bool:
     return moment is not None and moment <= now
-
-
-def _of_issuer(issuer: str, redirect_uri: str) -> str:
-    return "issuer:" + hashlib.sha256(f"{issuer} {redirect_uri}".encode()).hexdigest()
 
 
 def _of_connection(connection_id: UUID) -> str:

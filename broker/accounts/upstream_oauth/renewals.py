@@ -44,8 +44,10 @@ IN_VAIN: Final = timedelta(seconds=60)
 """How long a 401 renews nothing after a token was refused that a renewal had just brought: a server that refuses every
 token must not have us ask its authorization server, who may be another's, at each call."""
 
-ENDED: Final = frozenset({"invalid_grant", "invalid_client", "unauthorized_client"})
-"""Refusals after which only a person can help (RFC 6749 § 5.2)."""
+UNKNOWN: Final = frozenset({"invalid_client", "unauthorized_client"})
+ENDED: Final = frozenset({"invalid_grant", *UNKNOWN})
+"""Refusals after which only a person can help (RFC 6749 § 5.2); after those of `UNKNOWN` they would be turned away too,
+until we have registered anew."""
 
 _log = structlog.get_logger(__name__)
 
@@ -104,7 +106,8 @@ _ACCOUNT: Final = text(
 _MOVE: Final = text(
     """
     update broker.accounts set credential_id = :new
-     where tenant_id = :tenant and id = :account and status = 'active' and credential_id = :old returning id"""
+     where tenant_id = :tenant and id = :account and status in ('active', 'revoked') and credential_id = :old
+    returning status"""
 )
 _FORGET: Final = text(
     """
@@ -115,6 +118,10 @@ _END: Final = text(
     """
     update broker.accounts set status = 'needs_reauth', version = version + 1
      where tenant_id = :tenant and id = :account and status = 'active' and credential_id = :credential returning id"""
+)
+
+_UNREGISTER: Final = text(
+    "delete from broker.upstream_clients where tenant_id = :tenant and issuer = :issuer and place like 'issuer:%'"
 )
 
 
@@ -295,6 +302,8 @@ class Renewals:
         expires = None if tokens.expires_in is None else asked_at + timedelta(seconds=tokens.expires_in)
         async with self._db.tenant(key["tenant"]) as conn:
             generation = await self._replace(conn, place, account, tokens, expires)
+        if generation is None:
+            raise _changed()
         return self._remember(place.account_id, Standing(generation, expires))
 
     async def _ask(self, place: Place, now: datetime) -> Answer:
@@ -322,6 +331,8 @@ class Renewals:
         if code not in ENDED:
             return Problem("upstream_unreachable", f"the sign-in could not be renewed ({code})", sent=False)
         async with self._db.tenant(key["tenant"]) as conn:
+            if code in UNKNOWN:
+                await conn.execute(_UNREGISTER, {**key, "issuer": str((answer.error or {}).get("issuer"))})
             # The tenant's lock before the account's row, as everybody takes them.
             await revoke.policy_changed(conn, key["tenant"])
             ended = await conn.execute(_END, {**key, "credential": account.credential_id})
@@ -339,18 +350,22 @@ class Renewals:
 
     async def _replace(
         self, conn: AsyncConnection, place: Place, account: Any, tokens: Tokens, expires: datetime | None
-    ) -> int:
-        """Gives the account its next credential. Raises Problem where it was revoked, or another came, meanwhile."""
+    ) -> int | None:
+        """Gives the account its next credential; None where it was revoked meanwhile: then that is revoked too, and
+        there to be given back. Raises Problem where another came."""
         tenant_id, account_id, new = place.caller.tenant_id, place.account_id, new_id()
         key = {"tenant": tenant_id, "account": account_id}
         # The lock and the account's row first: whoever revokes it waits, and finds the new credential too.
         await revoke.hold_account(conn, account_id)
-        moved = await conn.execute(_MOVE, {**key, "new": new, "old": account.credential_id})
-        if moved.one_or_none() is None:
-            raise Problem("needs_reauth", "the account was revoked or connected again meanwhile", sent=False)
+        moved = (await conn.execute(_MOVE, {**key, "new": new, "old": account.credential_id})).one_or_none()
+        if moved is None:
+            raise _changed()
         version = account.newest + 1
         binding = CredentialBinding(tenant_id, account_id, new, version, "oauth", tuple(account.origins))
         await self._vault.put_credential(conn, binding, tokens.dump(), self._clock.now())
+        if moved.status == "revoked":
+            await self._vault.revoke_credentials(conn, tenant_id, account_id)
+            return None
         # Tokens that were rotated away open nothing any more; the last ones may be in a call that was just admitted.
         await conn.execute(_FORGET, {**key, "before": version - 1})
         return await self._stored(conn, tenant_id, account_id, tokens, expires, person=False)
@@ -371,3 +386,7 @@ class Renewals:
         if person:
             self._known.pop(account_id, None)
         return generation
+
+
+def _changed() -> Problem:
+    return Problem("needs_reauth", "the account was revoked or connected again meanwhile", sent=False)

@@ -104,11 +104,14 @@ def revoke(
     account_id: AccountId,
     reason: Annotated[str, typer.Option("--reason", help="Kept in the audit.")],
     drain: Annotated[float, typer.Option("--drain", min=0, max=60, help="Seconds to wait for calls in flight.")] = 0,
+    upstream: Annotated[
+        bool, typer.Option("--upstream", help="Also give a sign-in's tokens back to the server that issued them.")
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
     """Revoke an account: once this answers, nothing new is sent with its credential."""
     cli.confirm(f"Revoke account {account_id}?", yes=yes)
-    body = {"reason": reason, "drain_seconds": drain}
+    body = {"reason": reason, "upstream": upstream, "drain_seconds": drain}
     cli.out.record(cli.api.post(f"/v1/connected_accounts/{seg(account_id)}:revoke", body))
 
 

@@ -1,8 +1,9 @@
 """`keyreeve audit` and `keyreeve executions`."""
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, BinaryIO
 
 import typer
 
@@ -69,8 +70,6 @@ def export(
     cursor: Annotated[str | None, typer.Option("--cursor", help="Go on from an earlier export's last line.")] = None,
 ) -> None:
     """Stream the audit as NDJSON, oldest first. The last line tells that it is whole."""
-    import json
-
     lines = cli.api.lines(
         "/v1/audit/export",
         format="native",
@@ -78,25 +77,38 @@ def export(
         until=None if until is None else parse.moment(until, cli.now(), ahead=False),
         cursor=cursor,
     )
-    try:
-        file = sys.stdout.buffer if output is None else output.open("xb")
-    except OSError as error:
-        raise Usage(f"{output} cannot be made: {error.strerror}") from None
-    last = b""
-    try:
-        for line in lines:
-            file.write(line + b"\n")
-            last = line
-        file.flush()
-    finally:
-        if output is not None:
-            file.close()
-    try:
-        whole = json.loads(last or b"{}").get("kind") == "end"
-    except ValueError:
+    if output is None:
+        whole = _written(lines, sys.stdout.buffer)
+    else:
+        try:
+            file = output.open("xb")
+        except OSError as error:
+            raise Usage(f"{output} cannot be made: {error.strerror}") from None
         whole = False
+        try:
+            with file:
+                whole = _written(lines, file)
+        finally:
+            if not whole:  # what is not whole must not pass for an export, nor stand in the way of the next one
+                output.unlink()
     if not whole:
         raise CommandError("the export was cut off: its last line is missing", "run it again")
+
+
+def _written(lines: Iterator[bytes], file: BinaryIO) -> bool:
+    """Writes the lines; whether the last one says that they are all."""
+    import json
+
+    last = b"{}"
+    for line in lines:
+        file.write(line + b"\n")
+        last = line
+    file.flush()
+    try:
+        told = json.loads(last)
+    except ValueError:
+        return False
+    return isinstance(told, dict) and told.get("kind") == "end"
 
 
 def show(cli: Cli, execution_id: Annotated[str, typer.Argument(help="The execution's id.")]) -> None:

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from broker.cli import parse
+from broker.cli.admin import upstream_clients
 from broker.cli.errors import Usage
 from broker.cli.output import Columns
 from broker.cli.parse import seg
@@ -39,6 +40,7 @@ def add_to(app: typer.Typer) -> None:
         ("accept", accept),
     ):
         command(group, name)(function)
+    upstream_clients.add_to(group)
     app.add_typer(group, name="connections")
     command(app, "connectors")(connectors)
 

@@ -92,11 +92,15 @@ def offboard(
     identifier: Identifier,
     reason: Annotated[str, typer.Option("--reason", help="Kept in the audit.")],
     drain: Annotated[float, typer.Option("--drain", min=0, max=60, help="Seconds to wait for calls in flight.")] = 10,
+    upstream: Annotated[
+        bool, typer.Option("--upstream", help="Also give sign-ins' tokens back to the servers that issued them.")
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
     """End everything done in an identity's name, in one act; answers what that was."""
     cli.confirm(f"Offboard {identifier}: revoke every session, key and account of it?", yes=yes)
-    told = cli.api.post(f"/v1/identities/{seg(identifier)}:offboard", {"reason": reason, "drain_seconds": drain})
+    body = {"reason": reason, "revoke_upstream": upstream, "drain_seconds": drain}
+    told = cli.api.post(f"/v1/identities/{seg(identifier)}:offboard", body)
     if cli.out.as_json:
         cli.out.json(told)
         return

@@ -39,13 +39,20 @@ class Deposited(BaseModel):
     credential: dict[str, Any] = Field(description="`{kind, …}`; the kinds are in `GET /v1/connectors`.")
 
 
+UPSTREAM = (
+    "Also give the tokens of a sign-in back to the server that issued them (RFC 7009). The answer's `upstream` says "
+    "what came of it: `deleted`, `failed`, `pending` (the audit's `account.given_back` will say), or `kept`: not asked "
+    "for, or not possible. Repeating the call asks again. Other credentials are kept: delete them at the upstream."
+)
+
+
 class RevokeAccount(BaseModel):
     """Why, and how long to wait for calls in flight."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"reason": "left the company"}})
 
     reason: Line = Field(min_length=1, max_length=300)
-    upstream: bool = False
+    upstream: bool = Field(default=False, description=UPSTREAM)
     drain_seconds: float = Field(0, ge=0, le=60, allow_inf_nan=False)
 
 

@@ -65,13 +65,20 @@ class IdentityOut(BaseModel):
     created_at: datetime
 
 
+UPSTREAM = (
+    "Also give the tokens of sign-ins back to the servers that issued them (RFC 7009). Each account's `upstream` says "
+    "what came of it: `deleted`, `failed`, `pending` (the audit's `account.given_back` will say), or `kept`: not asked "
+    "for, or not possible. Other credentials are kept: delete them at the upstream."
+)
+
+
 class Offboard(BaseModel):
     """Why, and how long to wait for the calls in flight."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"reason": "left the company"}})
 
     reason: str = Field(min_length=1, max_length=300)
-    revoke_upstream: bool = Field(default=False, description="Not available in this release: `true` is refused.")
+    revoke_upstream: bool = Field(default=False, description=UPSTREAM)
     drain_seconds: float = Field(10, ge=0, le=60, allow_inf_nan=False)
 
 
@@ -83,7 +90,7 @@ class OffboardedAccount(BaseModel):
     revoked_at: datetime
     in_flight: list[str]
     drained: bool
-    upstream: str
+    upstream: Literal["deleted", "kept", "pending", "failed"]
 
 
 class Offboarded(BaseModel):

@@ -33,10 +33,30 @@ class UpstreamClientOut(BaseModel):
     redirect_uri: str
 
 
+class UpstreamRegistration(BaseModel):
+    """What to register a client with: at `issuer`, with `redirect_uri`, which is for that issuer alone. `client_id` is
+    of the client that is set, null where none is."""
+
+    issuer: str
+    client_id: str | None
+    redirect_uri: str
+
+
 class UpstreamClientGone(BaseModel):
     """When it was forgotten."""
 
     removed_at: datetime
+
+
+@router.get(
+    "/v1/connections/{name}/oauth_client",
+    response_model=UpstreamRegistration,
+    responses=documented("unknown_connection", "egress_refused", "upstream_unreachable", "upstream_timeout"),
+)
+async def get_upstream_client(name: Name, caller: CallerDep, services: ServicesDep) -> Any:
+    """What an admin needs to register a client for the connection's server. Where none is set, the server is asked
+    which its authorization server is."""
+    return await services.upstream_sign_ins.registration(caller, name)
 
 
 @router.put(

@@ -35,7 +35,7 @@ def prepared(what: str, origin: str, meter: Meter) -> Prepared:
 
 async def send(http: HttpSender, request: Prepared, secret: Secret) -> Answer:
     """Sends it to where the credential says. The data of a refresh's answer are the next `Tokens`; a revocation, up to
-    two requests, has none. A refusal is an answer whose error names its `code`.
+    two requests, has none. A refusal is an answer whose error names its `code` and the `issuer`.
 
     Raises:
         NoRevocation: there is nobody to give the tokens back to.
@@ -51,7 +51,7 @@ async def send(http: HttpSender, request: Prepared, secret: Secret) -> Answer:
         await give_back(http, held)
         return _answer(None)
     except TokenRefused as error:
-        return _answer(None, {"detail": str(error), "code": error.code, "status": 400})
+        return _answer(None, {"detail": str(error), "code": error.code, "issuer": held.issuer, "status": 400})
 
 
 def _answer(data: Json, error: dict[str, Json] | None = None) -> Answer:

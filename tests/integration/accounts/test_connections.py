@@ -46,6 +46,18 @@ async def test_nobody_makes_the_server_fetch_what_is_not_official(world: World, 
         )
 
 
+async def test_an_unknown_field_and_an_unknown_name_are_told_the_nearest(world: World) -> None:
+    await world.connect()
+    caller, name = await world.platform(), "cloudflar"
+    config = world.config() | {"base_ulr": "x"}
+    made = world.connections.create(caller, name="cf", connector="cloudflare", config=config, default_grant=None)
+    problem = await refused(made, "unknown_field")
+    assert (problem.fields[0].path, "base_url" in problem.fields[0].problem) == ("config.base_ulr", True)
+    near = "did you mean `cloudflare`?"
+    assert (await refused(world.connections.get(caller, name), "unknown_connection")).hint == near
+    assert (await refused(world.put("x" * 40, connection_name=name), "unknown_connection")).hint == near
+
+
 async def test_without_a_way_out_it_says_what_to_do(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
 

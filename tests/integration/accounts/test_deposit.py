@@ -99,7 +99,8 @@ async def test_a_disabled_and_an_expired_token_are_rejected(world: World) -> Non
 )
 async def test_a_malformed_credential_is_never_stored_nor_quoted(world: World, credential: dict[str, Any]) -> None:
     await world.connect()
-    problem = await refused(world.put(credential), "invalid_input")
+    code = "unknown_field" if "sekret" in credential else "invalid_input"
+    problem = await refused(world.put(credential), code)
     assert all(f.path.startswith("credential") for f in problem.fields)
     shown = str(problem.as_wire())
     assert "s" * 40 not in shown

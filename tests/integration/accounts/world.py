@@ -17,6 +17,7 @@ from broker.accounts.connections import Connections
 from broker.accounts.deposit import Deposit
 from broker.accounts.learning import Learning
 from broker.accounts.specs import Specs
+from broker.accounts.upstream_oauth.giving_back import GivingBack
 from broker.accounts.views import Views
 from broker.db.database import Database
 from broker.db.paging import PageRequest
@@ -254,7 +255,12 @@ def _assembled(
         second=second,
         specs_folder=folder,
         connections=Connections(specs=specs, views=views, principals=principals, egress=egress, **stored),
-        accounts=Accounts(deposit=deposit, drain=Drain(base.db), **stored),
+        accounts=Accounts(
+            deposit=deposit,
+            drain=Drain(base.db),
+            giving_back=GivingBack(views=views, maintenance=maintenance, **stored),
+            **stored,
+        ),
         deposit=deposit,
         budgets=Budgets(base.db),
         views=views,

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from time import monotonic
 from typing import Any
 
@@ -11,12 +12,14 @@ import pytest
 from broker.db.database import Database
 from broker.errors import Problem
 from broker.gate.claims import AdmitLost
+from broker.gate.maintenance import MaintenanceCall
 from broker.gate.usage import budget_use
 from broker.ids import new_id
 from connectors.base import Answer, Meter, Prepared
 from tests.integration.gate.test_budget_ring import most_in_any
 from tests.integration.gate.test_revocation import nodes  # noqa: F401 - a fixture
 from tests.integration.gate.world import OK, Node, Upstream, World, answer
+from vault.errors import KeyUnavailable
 
 MakeWorld = Callable[[], Awaitable[World]]
 
@@ -302,6 +305,55 @@ async def test_an_outcome_that_cannot_be_written_is_not_answered_as_success(
         await node.gate.perform(await world.call(priya, upstream), upstream.prepared())
     assert (caught.value.code, caught.value.sent) == ("outcome_unknown", True)
     assert await world.open_calls() == 1, "for the sweeper"
+
+
+async def test_whatever_the_database_says_against_an_outcome_the_caller_hears_that_it_was_sent(
+    world: World, node: Node, upstream: Upstream
+) -> None:
+    priya = await world.person("priya")
+
+    async def full(*_: Any) -> Any:
+        raise asyncpg.DiskFullError("could not extend file")
+
+    node.admissions._settle = full  # type: ignore[method-assign]
+    with pytest.raises(Problem) as caught:
+        await node.gate.perform(await world.call(priya, upstream), upstream.prepared())
+    assert (caught.value.code, caught.value.sent) == ("outcome_unknown", True)
+
+
+async def test_without_the_audit_key_nothing_is_sent_and_what_was_sent_is_said(
+    world: World, node: Node, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The key may be lost between the two: it is held for minutes, and its store may be away by then."""
+    priya = await world.person("priya")
+
+    async def away(*_: Any) -> Any:
+        raise KeyUnavailable("key store or root provider did not answer in time")
+
+    async def lose_it(_: Prepared) -> Answer:
+        monkeypatch.setattr(node.trail, "try_row", lambda _: None)
+        monkeypatch.setattr(node.trail, "row", away)
+        return OK
+
+    upstream.reply = lose_it
+    with pytest.raises(Problem) as caught:
+        await node.gate.perform(await world.call(priya, upstream), upstream.prepared())
+    assert (caught.value.code, caught.value.sent) == ("outcome_unknown", True)
+    resolved = await world.resolve(priya.token)
+    ours = MaintenanceCall(
+        caller=resolved.caller,
+        connection=resolved.connections[0],
+        connector=upstream,  # type: ignore[arg-type]
+        account_id=priya.account_id,
+        principal=None,
+        execution_id=new_id(),
+        n=1,
+        deadline=node.clock.now() + timedelta(seconds=10),
+    )
+    with pytest.raises(Problem) as caught:
+        await node.maintenance.perform(ours, upstream.prepared())
+    assert (caught.value.code, caught.value.sent) == ("unavailable", False)
+    assert len(upstream.sent) == 1
 
 
 async def test_the_app_role_cannot_touch_budgets_itself(world: World) -> None:

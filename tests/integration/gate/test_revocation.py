@@ -10,6 +10,7 @@ from uuid import UUID
 import pytest
 import pytest_asyncio
 from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from broker.clock import SystemClock
 from broker.db import functions
@@ -17,6 +18,8 @@ from broker.db.database import Database
 from broker.errors import Problem
 from broker.gate import revoke
 from broker.gate.inflight import CancelListener
+from broker.gate.types import Performed
+from broker.identity.taking import hold_minter
 from connectors.base import Answer, Prepared
 from tests.integration.gate.world import OK, Node, Person, Upstream, World, forever
 from vault.store import Vault
@@ -124,6 +127,72 @@ async def test_revoking_a_key_takes_what_it_minted_in_every_tenant(
         await away.call(priya, upstream, token=child_token)
     assert (await away.call(priya, upstream, token=other_token)).account.id == priya.account_id
     assert other not in done.ids
+
+
+@pytest.mark.parametrize("keep_minted", [False, True])
+async def test_one_tenants_keys_hold_up_nobody_elses_but_those_that_reach_there_do(
+    make_world: Callable[[], Awaitable[World]], node: Node, upstream: Upstream, keep_minted: bool
+) -> None:
+    """One platform admin minted the keys of both tenants: one family."""
+    home, one, other = await make_world(), await make_world(), await make_world()
+    root, _ = await home.key("operator", role="platform_admin")
+    keys, calls = [], []
+    for world in (one, other):
+        priya = await world.person("priya")
+        admin, _ = await world.key("operator", role="admin", root_id=root, parent_id=root)
+        _, token = await world.session(priya.identity_id, parent=admin, root=root)
+        keys.append(admin)
+        calls.append(await world.call(priya, upstream, token=token))
+
+    async def take(conn: AsyncConnection, world: World, key: UUID) -> None:
+        if keep_minted:
+            statement = text(functions.call("select broker.release_minted{v}(:t, :b)"))
+            await conn.execute(statement, {"t": world.tenant_id, "b": key})
+        else:
+            await revoke.bearer(conn, world.tenant_id, key, "test", SystemClock().now())
+
+    def admitting(number: int) -> "asyncio.Task[Performed]":
+        return asyncio.create_task(node.gate.perform(calls[number], upstream.prepared()))
+
+    async with one.db.tenant(one.tenant_id) as conn:
+        await take(conn, one, keys[0])
+        held = admitting(0)
+        assert (await admitting(1)).answer.status == 200
+        assert not held.done()
+        await conn.rollback()
+    assert (await held).answer.status == 200
+    async with home.db.tenant(home.tenant_id) as conn:
+        await take(conn, home, root)
+        both = [admitting(0), admitting(1)]
+        await asyncio.sleep(0.15)
+        assert not any(task.done() for task in both)
+        await conn.rollback()
+    assert [(await task).answer.status for task in both] == [200, 200]
+
+
+@pytest.mark.parametrize("parent", ["admin", "root"])
+async def test_what_is_minted_waits_for_the_revocation_of_its_ancestors(
+    make_world: Callable[[], Awaitable[World]], parent: str
+) -> None:
+    home, away = await make_world(), await make_world()
+    root, _ = await home.key("operator", role="platform_admin")
+    admin, token = await away.key("operator", role="admin", root_id=root, parent_id=root)
+    caller = (await away.resolve(token)).caller
+    place, taken = (home, root) if parent == "root" else (away, admin)
+    minting = None
+    async with place.db.tenant(place.tenant_id) as conn:
+        await revoke.bearer(conn, place.tenant_id, taken, "test", SystemClock().now())
+
+        async def mint() -> None:
+            async with away.db.tenant(away.tenant_id) as other:
+                await hold_minter(other, caller)
+
+        minting = asyncio.create_task(mint())
+        await asyncio.sleep(0.15)
+        assert not minting.done()
+    with pytest.raises(Problem) as caught:
+        await minting
+    assert caught.value.code == "unauthenticated"
 
 
 async def test_offboarding_takes_sessions_keys_of_its_own_and_accounts(world: World, node: Node) -> None:
@@ -244,8 +313,12 @@ async def test_every_revocation_waits_for_an_admission_on_its_object_that_is_und
     priya = await world.person("priya")
     objects = {"account": priya.account_id, "bearer": priya.bearer_id, "identity": priya.identity_id}
     lock = functions.call("select broker.gate_lock{v}($1, $2, false)")
+    family = functions.call("select broker.bearer_lock{v}($1, $2, false, false)")
     async with world.db.pool.acquire() as connection, connection.transaction():
-        await connection.execute(lock, kind if kind in objects else "tenant", objects.get(kind, world.tenant_id))
+        if kind == "bearer":
+            await connection.execute(family, priya.bearer_id, world.tenant_id)
+        else:
+            await connection.execute(lock, kind if kind in objects else "tenant", objects.get(kind, world.tenant_id))
         taking = asyncio.create_task(take_away(kind, world, priya))
         await asyncio.sleep(0.15)
         assert not taking.done()

@@ -1,5 +1,6 @@
 """The same over REST: statuses, bodies, refusals by field, and what `/openapi.json` says of it."""
 
+import base64
 import json
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
@@ -16,9 +17,10 @@ from tests.integration.identity.world import World
 
 def make_app(world: World) -> FastAPI:
     app = FastAPI()
-    problems.install(app)
-    for module in (tenants, identities, keys, sessions, grants):
-        app.include_router(module.router)
+    routers = [module.router for module in (tenants, identities, keys, sessions, grants)]
+    problems.install(app, routers)
+    for router in routers:
+        app.include_router(router)
     app.state.services = SimpleNamespace(
         authenticator=world.authenticator,
         clock=world.clock,
@@ -129,6 +131,7 @@ async def test_grants(world: World, call: Client) -> None:
 WRONG: list[tuple[str, str, Any, str, str]] = [
     ("POST", "/v1/identities", {"identifier": "a", "groop": 1}, "unknown_field", "groop"),
     ("POST", "/v1/identities", {}, "invalid_input", "identifier"),
+    ("POST", "/v1/identities", {"identifier": "a/../b"}, "invalid_input", "identifier"),
     ("POST", "/v1/identities", {"identifier": "a", "email": "x"}, "invalid_input", "email"),
     ("POST", "/v1/identities", {"identifier": "\ud800"}, "invalid_input", "identifier"),
     ("POST", "/v1/keys", {"kind": "agent", "name": "x"}, "invalid_input", "identifiers"),
@@ -170,13 +173,6 @@ WRONG: list[tuple[str, str, Any, str, str]] = [
         "invalid_input",
         "operations.0",
     ),
-    (
-        "POST",
-        "/v1/identities/priya:offboard",
-        {"reason": "x", "revoke_upstream": True},
-        "invalid_input",
-        "revoke_upstream",
-    ),
     ("POST", "/v1/identities/priya:offboard", {"reason": "x", "drain_seconds": 61}, "invalid_input", "drain_seconds"),
     ("PATCH", "/v1/identities/priya", {"status": "disabled"}, "invalid_input", "status"),
 ]
@@ -194,14 +190,59 @@ async def test_wrong_bodies_are_refused_by_field(
     assert problem["fix"] == "model"
 
 
-@pytest.mark.parametrize(
-    "token",
-    ["x", "", "e30", "WyI5OTk5LTEyLTMxVDIzOjU5OjU5LTEyOjAwIiwgIjAxYTFmZDkwLTNiMGMtNzViOC1hZDgzLTlhOTY5ZmU2OWRiMCJd"],
-)
+LISTS = ("identities", "keys", "sessions", "grants")
+
+
+@pytest.mark.parametrize("token", ["x", "", "e30", "too late"])
 async def test_forged_page_tokens_are_refused(call: Client, token: str) -> None:
-    for path in ("/v1/identities", "/v1/keys", "/v1/sessions", "/v1/grants"):
-        problem = await call("GET", path, page_token=token, expect=422)
+    for name in LISTS:
+        late = json.dumps(["9999-12-31T23:59:59-12:00", "01a1fd90-3b0c-75b8-ad83-9a969fe69db0", name]).encode()
+        forged = base64.urlsafe_b64encode(late).decode() if token == "too late" else token
+        problem = await call("GET", f"/v1/{name}", page_token=forged, expect=422)
         assert problem["fields"][0]["path"] == "page_token"
+
+
+async def test_a_page_token_is_good_for_its_own_list(world: World, call: Client) -> None:
+    for n in range(2):
+        await world.identity(f"i{n}")
+        await call("POST", "/v1/keys", {"kind": "agent", "name": f"k{n}", "identifiers": ["*"]}, expect=201)
+    for mine in ("identities", "keys"):
+        token = (await call("GET", f"/v1/{mine}", page_size=1))["next_page_token"]
+        for name in LISTS:
+            answer = await call("GET", f"/v1/{name}", page_token=token, expect=200 if name == mine else 422)
+            assert name == mine or answer["fields"][0]["path"] == "page_token"
+
+
+async def test_a_wrong_method_is_told_the_right_ones(call: Client) -> None:
+    for path, allowed in (
+        ("/v1/identities", "GET, HEAD, POST"),
+        ("/v1/identities/priya", "GET, HEAD, PATCH"),
+        ("/v1/grants/x", "DELETE"),
+    ):
+        answer = await call.http.put(path, json={})
+        assert (answer.status_code, answer.headers["allow"]) == (405, allowed)
+
+
+@pytest.mark.parametrize(
+    ("content", "media_type", "hinted"),
+    [
+        (b"{nope", "application/json", False),
+        (b'{"name": "x"}', "text/plain", True),
+        (b"\xff", "application/json", False),
+    ],
+)
+async def test_what_is_no_json_is_told_so(call: Client, content: bytes, media_type: str, hinted: bool) -> None:
+    headers = {"Authorization": f"Bearer {call.world.admin_token}", "Content-Type": media_type}
+    problem = (await call.http.post("/v1/identities", content=content, headers=headers)).json()
+    assert (problem["code"], problem["fields"][0]["path"]) == ("invalid_input", "body")
+    assert ("Content-Type: application/json" in problem.get("hint", "")) is hinted
+
+
+async def test_a_key_for_everybody_is_told_near_names(world: World, call: Client) -> None:
+    await world.identity("priya")
+    made = await call("POST", "/v1/keys", {"kind": "agent", "name": "x", "identifiers": ["*"]}, expect=201)
+    problem = await call("POST", "/v1/sessions", {"identifier": "prya"}, token=made["key"], expect=404)
+    assert (problem["code"], problem["hint"]) == ("unknown_identity", "did you mean `priya`?")
 
 
 async def test_pages_over_rest(world: World, call: Client) -> None:

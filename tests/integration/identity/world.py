@@ -1,6 +1,6 @@
 """Two tenants, every service of this package over a real database, and callers made by real tokens."""
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -168,6 +168,13 @@ async def refused(awaited: Awaitable[Any], code: str, path: str | None = None) -
     return caught.value
 
 
+class Gone:
+    """Gives everything back at once."""
+
+    async def give_back(self, _: Caller, account_ids: Sequence[UUID]) -> Mapping[UUID, str]:
+        return dict.fromkeys(account_ids, "deleted")
+
+
 async def make_world(db: Database) -> World:
     clock = SetClock()
     keyring = Keyring(SqlKeyStore(db.tenant), random_root())
@@ -186,7 +193,7 @@ async def make_world(db: Database) -> World:
         keys=Keys(db=db, trail=trail, revocation=revoke),
         sessions=Sessions(db=db, trail=trail, revocation=revoke, mcp_url=lambda t: f"https://k.test/t/{t}/mcp"),
         grants=Grants(db=db, trail=trail, policy_changed=revoke.policy_changed),
-        offboarding=Offboarding(db=db, trail=trail, revocation=revoke, drain=Drain(db)),
+        offboarding=Offboarding(db=db, trail=trail, revocation=revoke, drain=Drain(db), giving_back=Gone()),
         home=f"h{new_id().hex}",
         tenant=f"t{new_id().hex}",
         platform_token="",

@@ -13,6 +13,7 @@ import pytest_asyncio
 from sqlalchemy import text
 
 from broker.accounts.upstream_oauth.renewals import Place, Renewals, Standing
+from broker.accounts.upstream_oauth.sign_ins import make_upstream_sign_ins
 from broker.db.database import Database
 from broker.domain import Connection
 from broker.errors import Problem
@@ -21,6 +22,8 @@ from broker.gate.maintenance import Maintenance, MaintenanceCall
 from broker.ids import new_id
 from connectors.auth import oauth_fields
 from connectors.base import Answer, Prepared, RateHint
+from connectors.egress import EgressPolicy
+from connectors.mcp_upstream.oauth.discovery import SignIn
 from connectors.mcp_upstream.oauth.tokens import Tokens
 from tests.integration.accounts.world import PRIYA, World, make
 from vault.binding import CredentialBinding
@@ -39,6 +42,9 @@ FIRST = Tokens(
     method="none",
     expires_in=10,
 )
+
+
+SIGN_IN = SignIn(f"{ORIGIN}/mcp", None, FIRST.issuer, "a", FIRST.token_endpoint, None, None, (), False, True)
 
 
 class Issuer:
@@ -62,7 +68,7 @@ class Issuer:
         n = len(self.taken)
         refusal = self.refusal or ("invalid_grant" if again else None)
         fresh = replace(held, access_token=f"access-{n}", refresh_token=f"refresh-{n}", expires_in=self.lasts)
-        error = None if refusal is None else {"detail": "refused", "code": refusal, "status": 400}
+        error = None if refusal is None else {"detail": "no", "code": refusal, "issuer": held.issuer, "status": 400}
         return Answer(200, fresh, error is not None, error, None, 0, 0, RateHint())
 
 
@@ -198,6 +204,13 @@ async def test_a_revocation_wins(stand: Stand) -> None:
 @pytest.mark.parametrize("code", ["invalid_grant", "invalid_client", "unauthorized_client"])
 async def test_a_sign_in_that_ended_is_said_once(stand: Stand, code: str) -> None:
     stand.issuer.refusal = code
+    for place in ("issuer:ours", "connection:an-admins"):
+        await stand.world.execute(
+            "insert into broker.upstream_clients (tenant_id, place, issuer, sealed, created_at) "
+            "values (:t, :place, :issuer, '', now())",
+            place=place,
+            issuer=FIRST.issuer,
+        )
     process = stand.process()
     for _ in range(2):
         with pytest.raises(Problem) as caught:
@@ -207,6 +220,9 @@ async def test_a_sign_in_that_ended_is_said_once(stand: Stand, code: str) -> Non
     account = await stand.world.account_of(str(stand.place.account_id))
     assert account.status == "needs_reauth"
     assert len(await stand.world.changed("account.sign_in_ended")) == 1
+    rows = await stand.world.rows("select place from broker.upstream_clients where tenant_id = :t")
+    expected = {"connection:an-admins"} | ({"issuer:ours"} if code == "invalid_grant" else set())
+    assert {row.place for row in rows} == expected, "who knows us no longer is registered at anew"
 
 
 async def test_trouble_at_the_issuer_leaves_a_token_that_is_good(stand: Stand) -> None:
@@ -277,6 +293,30 @@ async def test_the_end_of_a_sign_in_waits_for_policy_before_it_holds_the_account
         await renewing
     assert caught.value.code == "needs_reauth"
     assert (await stand.world.account_of(str(account_id))).status == "needs_reauth"
+
+
+@pytest.mark.parametrize(("held", "asked"), [("a", "base b a"), ("x" * 1000 + " " + "y" * 1000, "base b")])
+async def test_a_call_that_wanted_more_takes_nothing_away(stand: Stand, held: str, asked: str) -> None:
+    """The next sign-in asks for what was wanted and for what was given, as far as that may be sent."""
+    base, place = stand.world.base, stand.place
+    http: Any = None
+    sign_ins = make_upstream_sign_ins(
+        base_url="https://k.example",
+        db=stand.world.db,
+        vault_=base.sealed_storage,
+        trail=base.trail,
+        clock=base.clock,
+        views=stand.world.views,
+        http=http,
+        egress=EgressPolicy(),
+    )
+    account = await stand.world.account_of(str(place.account_id))
+    tenant_id = place.caller.tenant_id
+    who = {"tenant": tenant_id, "identity": account.identity_id, "connection": account.connection_id}
+    await stand.process().kept(tenant_id, place.account_id, replace(FIRST, scope=held))
+    assert await sign_ins._scope(who, replace(SIGN_IN, scope="base")) == "base"
+    await stand.process().wants(tenant_id, place.account_id, "b")
+    assert await sign_ins._scope(who, replace(SIGN_IN, scope="base")) == asked
 
 
 async def _waited_for(world: World) -> None:
