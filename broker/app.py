@@ -1,4 +1,4 @@
-"""The composition root: settings and secrets in, one ASGI application out. Every collaborator is made here, once."""
+"""One ASGI application around the services of a process: every route, inside its bounds, and its description."""
 
 from importlib.metadata import version
 from typing import Any
@@ -27,6 +27,7 @@ from broker.endpoints.rest import tenants as tenants_routes
 from broker.endpoints.rest import tools as tools_routes
 from broker.endpoints.rest import upstream_clients as upstream_clients_routes
 from broker.services import Services
+from broker.turns import Turns
 
 ROUTERS = (
     tools_routes.router,
@@ -60,19 +61,23 @@ def create_app(services: Services, port: int) -> bounds.Application:
         separate_input_output_schemas=False,
     )
     app.state.services = services
-    problems.install(app)
-    for router in (*ROUTERS, *PAGES, *OAUTH):
+    routers = (*ROUTERS, *PAGES, *OAUTH)
+    problems.install(app, routers)
+    for router in routers:
         app.include_router(router)
-    # FastAPI's documented way to extend the description is to replace this method.
-    app.openapi = lambda: describe(app)  # type: ignore[method-assign]
+    app.openapi = lambda: describe(app)  # type: ignore[method-assign]  # FastAPI's documented way to extend it
     limits = services.settings.limits
     hosts = bounds.accepted_hosts(services.settings.public_url, services.settings.host, port)
+    turns = Turns(
+        most=limits.requests_per_tenant, share=limits.requests_at_work, waited=services.metrics.waited_in_line
+    )
     rest = bounds.Bounds(
-        tools_routes.HotRoute(services, app),
+        bounds.heads(tools_routes.HotRoute(services, app)),
         hosts=hosts,
         body=limits.admin_request_bytes,
         large_body=limits.request_bytes,
         seconds=limits.request_seconds,
+        turns=turns,
     )
     mcp = bounds.Bounds(
         McpEndpoints(services, hosts),
@@ -80,6 +85,7 @@ def create_app(services: Services, port: int) -> bounds.Application:
         body=limits.request_bytes,
         large_body=limits.request_bytes,
         seconds=STREAM_SECONDS,
+        turns=turns,
     )
     return Split(mcp, rest)
 

@@ -63,10 +63,13 @@ CODES: Mapping[str, Code] = {
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One wrong field: `path` dotted from the body's root, `problem` what is wrong and what would be right."""
+    """One wrong field: `path` dotted from the body's root, `problem` what is wrong and what would be right.
+    `unknown`: there is no such field, rather than a wrong value in it.
+    """
 
     path: str
     problem: str
+    unknown: bool = False
 
 
 class Problem(Exception):
@@ -132,3 +135,11 @@ class Problem(Exception):
 def invalid(path: str, problem: str, *, hint: str | None = None) -> Problem:
     """The commonest refusal: one field is wrong."""
     return Problem("invalid_input", f"{path}: {problem}", fields=[Field(path, problem)], hint=hint)
+
+
+def misfit(fields: Sequence[Field], detail: str | None = None, *, hint: str | None = None) -> Problem:
+    """These fields are wrong: `unknown_field` where one of them does not exist (what else is missing was often meant
+    by it), else `invalid_input`. `detail` is what they say, unless given."""
+    code = "unknown_field" if any(field.unknown for field in fields) else "invalid_input"
+    told = "; ".join(f"{field.path}: {field.problem}" for field in fields) if detail is None else detail
+    return Problem(code, told[:1000], fields=fields, hint=hint)

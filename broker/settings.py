@@ -14,9 +14,11 @@ from pathlib import Path
 class Limits:
     """Bounds on what one process takes on. Sizes in bytes, times in seconds.
 
+    `requests_per_tenant` of a tenant (or of an address, before a bearer was accepted) are in hand at once, at work or
+    in line, and while several tenants ask at the same time `requests_at_work` of them at work (broker/turns.py).
+
     Those of programs (Code Mode): `code_seconds` and `search_seconds` are CPU time of one run, `code_requests` the
-    requests
-    it may make, `code_runs_per_tenant` how many runs of one tenant go on at once.
+    requests it may make, `code_runs_per_tenant` how many runs of one tenant go on at once.
     """
 
     request_bytes: int = 26 * 1024 * 1024
@@ -28,6 +30,8 @@ class Limits:
     max_wait_seconds: float = 30.0
     in_flight_per_tenant: int = 256
     in_flight_per_identity: int = 32
+    requests_per_tenant: int = 256
+    requests_at_work: int = 2
     egress_per_second: int = 200
     drain_seconds: float = 20.0
     audit_retention_days: int = 90
@@ -47,8 +51,7 @@ class Settings:
     `public_url` is the sole source of absolute URLs and of accepted Host names. `allow_upstream` holds (host, port)
     pairs that connections may reach although private or plain http. `database_url` None means the embedded server.
     `sandbox_workers` processes run programs, each of several at a time unless `sandbox_isolate`; none starts on a
-    machine
-    that cannot lock it in, unless `allow_unhardened_sandbox`.
+    machine that cannot lock it in, unless `allow_unhardened_sandbox`.
     """
 
     data_dir: Path

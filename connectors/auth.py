@@ -1,11 +1,9 @@
-"""Turns an opened secret into the headers that carry it. With `connectors.oauth`, the only importer of
-`vault.reveal`.
+"""Turns an opened secret into the headers that carry it. Outside the vault nothing else imports `vault.reveal`.
 
 What is sealed, by credential kind: `api_token`, `account_token` and `bearer` the token's ASCII bytes; `global_key` the
 JSON object {"email", "key"}; `header` {"name", "value"}; `oauth` {"access_token", "refresh_token", …}
 (`mcp_upstream/oauth/tokens.py`), of which the access token alone goes with a call; `none` the word itself, and bytes by
-which one account is told from another.
-Every value is checked again here, at the last moment, so that a secret can
+which one account is told from another. Every value is checked again here, at the last moment, so that a secret can
 never add a header.
 """
 
@@ -54,13 +52,8 @@ def global_key_headers(secret: Secret) -> Authorisation:
     Raises:
         CredentialRejected: the sealed bytes are not {"email", "key"} of sendable text.
     """
-    plain = reveal(secret)
-    try:
-        sealed = orjson.loads(plain)
-    except orjson.JSONDecodeError:
-        sealed = None
-    del plain
-    email, key = (sealed.get("email"), sealed.get("key")) if isinstance(sealed, dict) else (None, None)
+    sealed = _object(secret)
+    email, key = sealed.get("email"), sealed.get("key")
     if not isinstance(email, str) or not isinstance(key, str):
         raise _unusable()
     if _EMAIL.fullmatch(email) is None or len(key) > MAX_SECRET or not key.isascii():
@@ -76,13 +69,8 @@ def named_header(secret: Secret) -> Authorisation:
     Raises:
         CredentialRejected: the sealed bytes are not {"name", "value"} of sendable text.
     """
-    plain = reveal(secret)
-    try:
-        sealed = orjson.loads(plain)
-    except orjson.JSONDecodeError:
-        sealed = None
-    del plain
-    name, value = (sealed.get("name"), sealed.get("value")) if isinstance(sealed, dict) else (None, None)
+    sealed = _object(secret)
+    name, value = sealed.get("name"), sealed.get("value")
     if not isinstance(name, str) or not isinstance(value, str) or len(value) > MAX_SECRET:
         raise _unusable()
     if _HEADER_NAME.fullmatch(name) is None or _HEADER_VALUE.fullmatch(value) is None:
@@ -98,13 +86,8 @@ def oauth_fields(secret: Secret) -> dict[str, Any]:
     Raises:
         CredentialRejected: the sealed bytes are no such thing.
     """
-    plain = reveal(secret)
-    try:
-        sealed = orjson.loads(plain)
-    except orjson.JSONDecodeError:
-        sealed = None
-    del plain
-    if not isinstance(sealed, dict) or not isinstance(sealed.get("access_token"), str):
+    sealed = _object(secret)
+    if not isinstance(sealed.get("access_token"), str):
         raise _unusable()
     return sealed
 
@@ -141,6 +124,17 @@ def headers_for(kind: str, secret: Secret) -> Authorisation:
     if kind in ("api_token", "account_token", "bearer"):
         return bearer_headers(secret)
     raise CredentialRejected(f"credentials of kind {kind[:40]!r} cannot be sent", "Deposit it again.")
+
+
+def _object(secret: Secret) -> dict[str, Any]:
+    """The JSON object that is sealed. Raises CredentialRejected where it is none."""
+    try:
+        sealed = orjson.loads(reveal(secret))
+    except orjson.JSONDecodeError:
+        sealed = None
+    if not isinstance(sealed, dict):
+        raise _unusable()
+    return sealed
 
 
 def _unusable() -> CredentialRejected:

@@ -17,7 +17,10 @@ class NoDocument(Exception):
 
 async def fetch_json(http: HttpSender, url: str, *, max_bytes: int = MAX_BYTES) -> Any:
     """The JSON value at `url`, an https address, within 5 s. Raises NoDocument."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise NoDocument("its address cannot be read") from None
     origin = f"{parts.scheme}://{parts.netloc}"
     try:
         answer = await http.send(

@@ -260,9 +260,11 @@ _PRIVATE: Final = tuple(
         "::1/128", "fc00::/7",
     )
 )  # fmt: skip
-# EC2's IPv6 metadata and AWS's time and DNS services sit inside the unique-local block; they open like
-# link-local.
-_METADATA: Final = (ipaddress.ip_network("fd00:ec2::/32"), ipaddress.ip_network("100.100.100.200/32"))
+# What clouds put where other addresses are ordinary; they open like link-local. EC2's metadata, time and DNS (inside
+# the unique-local block), Alibaba Cloud's metadata (inside CGNAT), Azure's WireServer (a public address).
+_METADATA: Final = tuple(
+    ipaddress.ip_network(text) for text in ("fd00:ec2::/32", "100.100.100.200/32", "168.63.129.16/32")
+)
 _SPECIAL: Final = tuple(
     ipaddress.ip_network(text)
     for text in (

@@ -24,10 +24,13 @@ Sent = Literal[True, False, "unknown"]
 
 @dataclass(frozen=True, slots=True)
 class FieldProblem:
-    """One thing wrong with one field. `path` is dotted from the tool input's root; `problem` says what to do."""
+    """One thing wrong with one field. `path` is dotted from the tool input's root; `problem` says what to do.
+    `unknown`: there is no such field, rather than a wrong value in it.
+    """
 
     path: str
     problem: str
+    unknown: bool = False
 
 
 class ConnectorError(Exception):

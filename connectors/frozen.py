@@ -38,8 +38,7 @@ def quick(cls: type[T]) -> type[T]:
     if hasattr(cls, "__post_init__"):
         lines.append("    self.__post_init__()")
     source = "\n".join([f"def __init__({', '.join(arguments)}):", *lines])
-    # Nothing but the names of fields is in the source, and those are identifiers of ours.
-    exec(source, known)  # noqa: S102
+    exec(source, known)  # noqa: S102 - it holds the names of fields and nothing else: identifiers of ours
     made = known["__init__"]
     made.__qualname__ = f"{cls.__qualname__}.__init__"
     setattr(cls, "__init__", made)  # noqa: B010 - as data: a method may not be assigned

@@ -36,7 +36,6 @@ from connectors.egress import EgressPolicy, Origin, check_address, check_origin,
 from connectors.errors import (
     EgressRefused,
     ResponseTooLarge,
-    Sent,
     UpstreamFault,
     UpstreamTimeout,
     UpstreamUnreachable,
@@ -353,16 +352,18 @@ def _fault(exc: Exception, attempt: _Attempt) -> UpstreamFault:
     refused = _egress_cause(exc)
     if refused is not None:
         raise refused
-    if isinstance(exc, aiohttp.ClientSSLError):
-        return UpstreamUnreachable("the upstream's TLS certificate or handshake failed", sent=False)
     if not attempt.connected:
-        what = "its name could not be resolved" if isinstance(exc, aiohttp.ClientConnectorDNSError) else "no connection"
-        return UpstreamUnreachable(f"the upstream could not be reached: {what}", sent=False)
-    sent: Sent = "unknown"
+        return UpstreamUnreachable(_unconnected(exc), sent=False)
     if isinstance(exc, (aiohttp.ClientPayloadError, aiohttp.ClientResponseError, ValueError)):
-        sent = True
-        return UpstreamUnreachable("the upstream's answer was cut short or malformed", sent=sent)
-    return UpstreamUnreachable("the connection was lost before the answer came", sent=sent)
+        return UpstreamUnreachable("the upstream's answer was cut short or malformed", sent=True)
+    return UpstreamUnreachable("the connection was lost before the answer came", sent="unknown")
+
+
+def _unconnected(exc: Exception) -> str:
+    if isinstance(exc, aiohttp.ClientSSLError):
+        return "the upstream's TLS certificate or handshake failed"
+    what = "its name could not be resolved" if isinstance(exc, aiohttp.ClientConnectorDNSError) else "no connection"
+    return f"the upstream could not be reached: {what}"
 
 
 def _egress_cause(exc: BaseException | None) -> EgressRefused | None:

@@ -28,6 +28,17 @@ SandboxIsolate = Annotated[
 AllowUnhardened = Annotated[
     bool, typer.Option("--allow-unhardened-sandbox", help="Run programs also where Landlock or seccomp is missing.")
 ]
+RetentionDays = Annotated[
+    int, typer.Option(min=1, max=3650, help="How long the audit is kept; older days are dropped for good.")
+]
+RequestsPerTenant = Annotated[
+    int, typer.Option(min=1, max=100_000, help="Requests of one tenant in hand in a process; more answer 429.")
+]
+RequestsAtWork = Annotated[
+    int, typer.Option(min=1, max=100_000, help="How many of them are worked on while other tenants ask as well.")
+]
+
+_LIMITS = Limits()
 
 
 def add_to(app: typer.Typer) -> None:
@@ -47,6 +58,8 @@ def settings_of(
     trusted_proxy: bool = False,
     workers: int = 1,
     audit_retention_days: int = 90,
+    requests_per_tenant: int = _LIMITS.requests_per_tenant,
+    requests_at_work: int = _LIMITS.requests_at_work,
     json_logs: bool = True,
     sandbox_workers: int = 2,
     sandbox_isolate: bool = False,
@@ -78,7 +91,11 @@ def settings_of(
         sandbox_workers=sandbox_workers,
         sandbox_isolate=sandbox_isolate,
         allow_unhardened_sandbox=allow_unhardened_sandbox,
-        limits=Limits(audit_retention_days=audit_retention_days),
+        limits=Limits(
+            audit_retention_days=audit_retention_days,
+            requests_per_tenant=requests_per_tenant,
+            requests_at_work=requests_at_work,
+        ),
     )
 
 
@@ -99,9 +116,9 @@ def up(
         bool, typer.Option("--trusted-proxy", help="A proxy that ends TLS stands in front.")
     ] = False,
     workers: Annotated[int, typer.Option(min=1, max=MAX_WORKERS, help="Serving processes.")] = 1,
-    audit_retention_days: Annotated[
-        int, typer.Option(min=1, max=3650, help="How long the audit is kept; older days are dropped for good.")
-    ] = 90,
+    audit_retention_days: RetentionDays = 90,
+    requests_per_tenant: RequestsPerTenant = _LIMITS.requests_per_tenant,
+    requests_at_work: RequestsAtWork = _LIMITS.requests_at_work,
     sandbox_workers: SandboxWorkers = 2,
     sandbox_isolate: SandboxIsolate = False,
     allow_unhardened_sandbox: AllowUnhardened = False,
@@ -124,6 +141,8 @@ def up(
         trusted_proxy=trusted_proxy,
         workers=workers,
         audit_retention_days=audit_retention_days,
+        requests_per_tenant=requests_per_tenant,
+        requests_at_work=requests_at_work,
         json_logs=json_logs,
         sandbox_workers=sandbox_workers,
         sandbox_isolate=sandbox_isolate,

@@ -63,7 +63,6 @@ def install(connection: "Connection") -> bool:
     run_script(connection, _source().replace("{v}", suffix()))
     run_script(
         connection,
-        # The suffix is ours: hex digits of a hash.
         f"""
         do $$ declare f regprocedure; begin
             for f in select oid::regprocedure from pg_proc
@@ -71,6 +70,6 @@ def install(connection: "Connection") -> bool:
                 execute format('revoke all on function %s from public', f);
                 execute format('grant execute on function %s to keyreeve_app', f);
             end loop;
-        end $$""",  # noqa: S608
+        end $$""",  # noqa: S608 - the suffix is ours: hex digits of a hash
     )
     return True

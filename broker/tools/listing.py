@@ -2,10 +2,11 @@
 
 import base64
 import binascii
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
@@ -21,6 +22,9 @@ from broker.tools.codemode.offered import annotations, offered
 from broker.tools.connect_url import ConnectUrl, add_connect_url
 from broker.tools.hints import Hints
 from connectors.base import Permissions, Tool
+
+_KEY: Final = re.compile(r"[A-Za-z0-9_-]{1,100}")
+"""The form of an entry's key: a tool's name, or a connection's and `_`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +222,7 @@ def _read_page_token(text: str | None) -> str | None:
     try:
         key = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True).decode("ascii")
     except (binascii.Error, ValueError):
-        raise invalid("page_token", "is not one that this server gave") from None
-    if len(key) > 100:
-        raise invalid("page_token", "is not one that this server gave")
+        key = ""
+    if not _KEY.fullmatch(key):
+        raise invalid("page_token", "is not one that this server gave", hint="start again without it")
     return key

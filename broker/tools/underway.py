@@ -64,7 +64,7 @@ class Underway:
             self._ask_others(key, tenant_id, bearer)
 
     def _end(self, key: str) -> None:
-        """Of two with the same key nobody knows which is meant: both go on."""
+        """Of two with the same key here nobody knows which is meant: both go on."""
         found = self._requests.get(key, [])
         if len(found) == 1 and not found[0].done():
             found[0].set_result(None)

@@ -156,7 +156,7 @@ def _check_fields(given: Mapping[str, Json]) -> None:
 def _unknown(name: str) -> FieldProblem:
     near = get_close_matches(name[:60], FIELDS, n=1, cutoff=0.4)
     known = f"did you mean {near[0]}?" if near else f"known fields: {', '.join(FIELDS)}"
-    return FieldProblem(name[:100], f"unknown field; {known}")
+    return FieldProblem(name[:100], f"unknown field; {known}", unknown=True)
 
 
 def _object(given: Mapping[str, Any], name: str) -> Mapping[str, Json]:

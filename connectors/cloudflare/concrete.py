@@ -1,6 +1,5 @@
-"""A program's request: method and concrete path, as Cloudflare's documentation writes them, made into the request
-of one
-operation of the pinned description. Pure.
+"""A program's request: method and concrete path, as Cloudflare's documentation writes them, made into the request of
+one operation of the pinned description. Pure.
 
 Nothing here opens a way around `call`: the path is matched to a template, and the operation's own checks build the
 bytes that are sent. So a program reaches what the description names below the connection's base URL, and nothing else.

@@ -208,7 +208,7 @@ def _known(value: Mapping[str, Any], known: tuple[str, ...], prefix: str, proble
     for name in islice((n for n in value if n not in known), 20):
         near = get_close_matches(str(name)[:100], known, n=1, cutoff=0.5)
         hint = f"did you mean {near[0]}?" if near else f"known fields: {', '.join(known)}"
-        problems.append(FieldProblem(prefix + str(name)[:100], f"unknown field; {hint}"))
+        problems.append(FieldProblem(prefix + str(name)[:100], f"unknown field; {hint}", unknown=True))
 
 
 def _base_url(value: Json, problems: list[FieldProblem]) -> str:

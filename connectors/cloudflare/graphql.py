@@ -27,6 +27,7 @@ from graphql import (
 
 from connectors.base import Effect, Json, Operation, Resources
 from connectors.cloudflare.operations import unique
+from connectors.cloudflare.resources import EVERY
 from connectors.errors import FieldProblem, InvalidInput, PayloadTooLarge
 
 PATH: Final = "/graphql"
@@ -34,7 +35,6 @@ REFS: Final = frozenset({"graphql", "POST /graphql", "post /graphql"})
 MAX_QUERY: Final = 65_536
 MAX_TOKENS: Final = 8_000
 MAX_DEPTH: Final = 40
-EVERY: Final = "*"  # in Resources: not confined to named ones
 
 _TAGS: Final = {"zones": "zoneTag", "accounts": "accountTag"}
 _NAMELESS: Final = frozenset({"__typename", "__schema", "__type", "cost", "budget"})  # without anybody's data
@@ -95,13 +95,15 @@ def _fields(body: Json) -> tuple[str, Mapping[str, Json], str | None]:
 
 def _parse(query: str) -> DocumentNode:
     depth = 0
-    for character in query:  # the parser recurses, so nesting is bounded first; braces in strings only overcount
+    # The parser recurses, so nesting is bounded first. Strings and comments blur the count; what slips through for
+    # their sake ends in a RecursionError below.
+    for character in query:
         if character in "{[(":
             depth += 1
             if depth > MAX_DEPTH:
                 raise _refuse("query", f"is nested deeper than {MAX_DEPTH}")
         elif character in "}])":
-            depth = max(0, depth - 1)  # closing ones in a comment must not make room
+            depth = max(0, depth - 1)
     try:
         return parse(query, no_location=True, max_tokens=MAX_TOKENS)
     except GraphQLError as exc:

@@ -61,13 +61,13 @@ _DESTROYS: Final = re.compile(
     r"/(?:(?:bulk|batch)[_-]?)?(?:delete|delete[_-]by[_-]ids|purge|terminate|revoke|wipe|destroy)$"
 )
 
-ADMIN_READS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+_READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 @lru_cache(maxsize=8192)
 def effect_of(method: str, template: str) -> Effect:
     """From the reviewed tables; else GET and HEAD read, DELETE destroys, the rest write."""
-    if method in ADMIN_READS:
+    if method in _READING:
         return "read"
     if method == "DELETE" or match(DESTRUCTIVE, method, template) is not None or _DESTROYS.search(template):
         return "destructive"

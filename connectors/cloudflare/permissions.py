@@ -116,7 +116,9 @@ def _groups(policy: Mapping[str, Json]) -> set[str | None]:
 
 
 def _group_cover(group: str, policies: Sequence[Mapping[str, Json]], wanted: Resources) -> Cover:
+    """How far the policies together let one group reach: a denial wins, and one that may apply leaves doubt."""
     allowed: Cover = "no"
+    doubted = False
     for policy in policies[:MAX_POLICIES]:
         if group not in _groups(policy):
             continue
@@ -124,20 +126,10 @@ def _group_cover(group: str, policies: Sequence[Mapping[str, Json]], wanted: Res
         if policy.get("effect") == "deny":
             if cover == "yes":
                 return "no"
-            if cover == "maybe":
-                allowed = min(allowed, "maybe", key=_RANK.__getitem__)
+            doubted = doubted or cover == "maybe"
         elif policy.get("effect") == "allow":
             allowed = max(allowed, cover, key=_RANK.__getitem__)
-    if allowed == "yes" and _maybe_denied(group, policies, wanted):
-        return "maybe"
-    return allowed
-
-
-def _maybe_denied(group: str, policies: Sequence[Mapping[str, Json]], wanted: Resources) -> bool:
-    return any(
-        policy.get("effect") == "deny" and group in _groups(policy) and _cover(policy.get("resources"), wanted) != "no"
-        for policy in policies[:MAX_POLICIES]
-    )
+    return "maybe" if allowed == "yes" and doubted else allowed
 
 
 def _cover(resources: Json, wanted: Resources) -> Cover:

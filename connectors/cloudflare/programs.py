@@ -1,6 +1,5 @@
-"""`NAME_search` and `NAME_execute`: what a model is told of Code Mode, and what a credential's policies say of
-accounts and
-zones. Every word is paid for at each turn of a conversation: both definitions together stay within 1,000 tokens.
+"""`NAME_search` and `NAME_execute`: what a model is told of Code Mode, and what a credential's policies say of accounts
+and zones. Every word is paid for at each turn of a conversation: both definitions together stay within 1,000 tokens.
 """
 
 from collections.abc import Iterable, Mapping

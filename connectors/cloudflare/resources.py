@@ -12,6 +12,7 @@ from connectors.base import Json, Resources
 from connectors.cloudflare.operations import path_resources, unique
 
 EVERY: Final = "*"
+"""In `Resources`: not confined to named ones."""
 MAX_NAMED: Final = 100
 
 _ZONE_KEYS: Final = frozenset(

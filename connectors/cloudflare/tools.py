@@ -1,6 +1,5 @@
 """The tools of a Cloudflare connection: `NAME_search` and `NAME_execute` (programs.py), `NAME_call`, and a typed
-tool per
-operation listed in `config.tools`.
+tool per operation listed in `config.tools`.
 """
 
 import hashlib

@@ -69,7 +69,7 @@ def split_input(
     for name, value in tool_input.items():
         parameter = places.get(name, ABSENT)
         if isinstance(parameter, Absent):
-            wrong.append(FieldProblem(name[:100], "is not a known field" + near(name, places)))
+            wrong.append(FieldProblem(name[:100], "is not a known field" + near(name, places), unknown=True))
             if len(wrong) >= MAX_PROBLEMS:
                 break
         elif parameter is None:

@@ -79,6 +79,10 @@ TABLE: dict[tuple[str, str], tuple[set[str], Ask]] = {
         ADMINS,
         lambda w: (f"/v1/connections/{w.fresh()}/oauth_client", {"issuer": "https://a.example", "client_id": "x"}),
     ),
+    ("GET", "/v1/connections/{name}/oauth_client"): (
+        ADMINS,
+        lambda w: (f"/v1/connections/{w.fresh()}/oauth_client", None),
+    ),
     ("DELETE", "/v1/connections/{name}/oauth_client"): (
         ADMINS,
         lambda w: (f"/v1/connections/{w.fresh()}/oauth_client", None),

@@ -1,6 +1,6 @@
 """Where the embedded server listens and with which passwords."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Role = Literal["owner", "app", "superuser"]
@@ -49,7 +49,3 @@ class ConnectionInfo:
         query = {"host": self.socket_dir, "port": str(self.port)}
         made = URL.create("postgresql+asyncpg", user, password, database=self.database, query=query)
         return made.render_as_string(hide_password=False)
-
-    def for_serving(self) -> "ConnectionInfo":
-        """The same address with the role `keyreeve_app` only: all that a serving process may hold."""
-        return replace(self, superuser_password=None, owner_password=None)

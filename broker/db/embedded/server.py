@@ -201,7 +201,7 @@ class EmbeddedPostgres:
         return True
 
     async def _keep(self) -> None:
-        """Watches, reaps and restarts; ends only by raising the `EmbeddedError` that made it give up."""
+        """Watches, reaps and restarts; ends only by raising the error that made it give up."""
         failures, since = 0, time.monotonic()
         while True:
             await asyncio.sleep(_LOOK)
@@ -216,7 +216,7 @@ class EmbeddedPostgres:
             failures = 0 if time.monotonic() - since > _STEADY else failures
             try:
                 await self._start_process()
-            except EmbeddedError as error:
+            except (EmbeddedError, OSError) as error:  # OSError: no room for another process or descriptor just now
                 failures += 1
                 _log.error("the database does not start", attempt=failures, reason=str(error))
                 if failures >= _GIVE_UP:

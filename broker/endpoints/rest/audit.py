@@ -31,7 +31,8 @@ class EventsQuery(BaseModel):
     until: AwareDatetime | None = Field(None, description="Before this time.")
     identifier: str | None = Field(None, min_length=1, max_length=200)
     connection_name: str | None = Field(None, min_length=1, max_length=24)
-    tool_name: str | None = Field(None, min_length=1, max_length=100)
+    tool: str | None = Field(None, min_length=1, max_length=100, description="A tool's name.")
+    tool_name: str | None = Field(None, min_length=1, max_length=100, description="The same as `tool`.")
     operation: str | None = Field(
         None, min_length=1, max_length=500, description="An operation id, `METHOD /template`, or a change's action."
     )
@@ -107,8 +108,6 @@ def printable(values: dict[str, str | None]) -> None:
 )
 async def events(query: Annotated[EventsQuery, Query()], caller: CallerDep, services: ServicesDep) -> dict[str, Any]:
     page = read_page(query.page_size, query.page_token)
-    if page.after is not None and page.after[0].year not in _YEARS:
-        raise invalid("page_token", "is not one that this server gave", hint="start again without it")
     execution_id = None
     if query.execution_id is not None:
         execution_id = parse_id(query.execution_id)
@@ -117,7 +116,7 @@ async def events(query: Annotated[EventsQuery, Query()], caller: CallerDep, serv
     texts = {
         "identifier": query.identifier,
         "connection_name": query.connection_name,
-        "tool_name": query.tool_name,
+        "tool_name": query.tool or query.tool_name,
         "operation": query.operation,
         "status": query.status,
         "outcome": query.outcome,

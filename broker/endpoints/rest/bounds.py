@@ -13,6 +13,7 @@ from starlette.requests import ClientDisconnect
 
 from broker.endpoints.rest.problems import fault, problem_response
 from broker.errors import Problem, invalid
+from broker.turns import Turns
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -22,6 +23,9 @@ Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 LARGE_BODIES = frozenset({"/v1/tools/execute"})
 """Paths that take a body of the larger bound."""
+
+ONCE = frozenset({b"host", b"authorization", b"x-keyreeve-tenant", b"x-keyreeve-identifier"})
+"""Headers that say who asks whom for whom. Of two, a proxy before us might have checked the other (RFC 9112 § 3.2)."""
 
 STREAMS = frozenset({"/v1/audit/export"})
 """Paths without a total deadline: they stream, and their own batches have deadlines."""
@@ -42,6 +46,18 @@ def accepted_hosts(public_url: str | None, host: str, port: int) -> frozenset[st
     return frozenset({f"{n}:{port}" for n in names} | (names if port == 80 else set()))
 
 
+def heads(app: Application) -> Application:
+    """`app`, where HEAD is answered like GET: the framework's routes do not, and the server leaves the body out
+    (RFC 9110 § 9.3.2)."""
+
+    async def serve(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["method"] == "HEAD":
+            scope = {**scope, "method": "GET"}
+        await app(scope, receive, send)
+
+    return serve
+
+
 class _Size:
     """Whether one request's body turned out too large."""
 
@@ -52,10 +68,20 @@ class _Size:
 
 
 class Bounds:
-    """Host, size and time limits around `app`. Sizes in bytes, times in seconds."""
+    """Host, size and time limits around `app`, and its callers' turns. Sizes in bytes, times in seconds."""
 
-    def __init__(self, app: Application, *, hosts: frozenset[str], body: int, large_body: int, seconds: float) -> None:
+    def __init__(
+        self,
+        app: Application,
+        *,
+        hosts: frozenset[str],
+        body: int,
+        large_body: int,
+        seconds: float,
+        turns: Turns | None = None,
+    ) -> None:
         self._app = app
+        self._turns = turns
         self._hosts = hosts
         self._body = body
         self._large_body = large_body
@@ -79,10 +105,10 @@ class Bounds:
         try:
             reading = self._check(scope, receive, size)
             if scope["path"] in STREAMS:
-                await self._app(scope, reading, sending)
+                await self._serve(scope, reading, sending)
             else:
                 async with asyncio.timeout(self._seconds):
-                    await self._app(scope, reading, sending)
+                    await self._serve(scope, reading, sending)
             if size.exceeded is not None and not started:
                 raise size.exceeded
         except Problem as problem:
@@ -99,6 +125,26 @@ class Bounds:
                 return  # the framework has logged and answered it; it raises it again for whoever comes after
             await self._refuse(size.exceeded or fault(error, scope["path"]), scope, receive, send, started)
 
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Calls the application when it is this caller's turn."""
+        if self._turns is None:
+            await self._app(scope, receive, send)
+            return
+        authorization, size = None, 0
+        for name, value in scope["headers"]:
+            if name == b"authorization" and authorization is None:
+                authorization = value
+            elif name == b"content-length":
+                size = int(value)
+            elif name == b"transfer-encoding":
+                size = self._large_body
+        address = scope["client"][0] if scope.get("client") else ""
+        turn = await self._turns.take(authorization, address, size)
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            turn.end()
+
     @staticmethod
     async def _refuse(problem: Problem, scope: Scope, receive: Receive, send: Send, started: bool) -> None:
         if started:
@@ -111,18 +157,21 @@ class Bounds:
         if "\x00" in scope["path"] or b"%00" in scope.get("query_string", b""):
             raise invalid("path", "holds a NUL, which nothing here is called")
         limit = self._large_body if scope["path"] in LARGE_BODIES else self._body
-        host = None
+        once: dict[bytes, bytes] = {}
         for name, value in scope["headers"]:
-            if name == b"host":
-                if host is not None:
-                    raise invalid("Host", "is given twice")  # RFC 9112 § 3.2
-                host = value.decode("latin-1").lower()
+            if name in ONCE:
+                if name in once:
+                    raise invalid(name.decode().title(), "is given twice")
+                once[name] = value
             elif name == b"content-length" and (not value.isdigit() or int(value) > limit):
                 raise Problem("payload_too_large", f"the body must not exceed {limit} bytes")
             elif name == b"content-encoding" and value.lower() != b"identity":
                 raise Problem("unsupported_media_type", "compressed request bodies are not taken")
-        if host not in self._hosts:
-            raise invalid("Host", "is not a name of this server", hint="start it with --public-url")
+        if once.get(b"host", b"").decode("latin-1").lower() not in self._hosts:
+            hint = "use an address that it was started with, or start it with --public-url"
+            refused = invalid("Host", "is not a name of this server", hint=hint)
+            refused.fix = "operator"
+            raise refused
         left = limit
 
         async def reading() -> Message:

@@ -1,20 +1,22 @@
 """The one map from errors to HTTP: every failure leaves as `application/problem+json` (RFC 9457)."""
 
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from typing import Any
 
 import orjson
 import structlog
-from fastapi import FastAPI, Request
+from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict
 from pydantic import Field as Described
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import Match, Route
+from starlette.types import Scope
 
 from broker.db.trouble import problem_of
-from broker.errors import CODES, Field, Problem
+from broker.endpoints.rest.validation import misread
+from broker.errors import CODES, Problem, invalid
 from broker.logs import redact
 
 _log = structlog.get_logger(__name__)
@@ -93,42 +95,7 @@ def problem_response(problem: Problem, headers: Mapping[str, str] | None = None)
     return Response(told, problem.kind.status, sent, media_type=MEDIA_TYPE)
 
 
-_WORDS = {
-    "missing": "is required",
-    "string_too_long": "is too long",
-    "string_too_short": "is too short",
-    "json_invalid": "the body is not valid JSON",
-}
-
-
-def from_validation(errors: Sequence[Mapping[str, Any]], known: Sequence[str] = ()) -> Problem:
-    """Pydantic's findings as a Problem. The values that were sent are never repeated: one may be a secret."""
-    fields: list[Field] = []
-    unknown: list[str] = []
-    for error in errors[:20]:
-        location = [str(part) for part in error["loc"]]
-        if location and location[0] in {"body", "query", "path", "header"} and len(location) > 1:
-            location = location[1:]
-        path = ".".join(location)[:200] or "body"
-        if error["type"] == "extra_forbidden":
-            near = get_close_matches(location[-1][:100], known, n=1, cutoff=0.5)
-            told = f"is not a field here; did you mean `{near[0]}`?" if near else "is not a field here; leave it out"
-            unknown.append(path)
-            fields.append(Field(path, told))
-        else:
-            fields.append(Field(path, _WORDS.get(error["type"], str(error["msg"])[:300])))
-    code = "unknown_field" if unknown and len(unknown) == len(fields) else "invalid_input"
-    return Problem(code, "; ".join(f"{f.path}: {f.problem}" for f in fields)[:1000], fields=fields)
-
-
 _HTTP = {404: "not_found", 405: "method_not_allowed", 413: "payload_too_large", 415: "unsupported_media_type"}
-
-
-def _known_fields(request: Request) -> list[str]:
-    route = request.scope.get("route")
-    body = getattr(route, "body_field", None)
-    model = getattr(getattr(body, "field_info", None), "annotation", None)
-    return list(getattr(model, "model_fields", {}))
 
 
 def fault(error: Exception, path: str) -> Problem:
@@ -141,8 +108,15 @@ def fault(error: Exception, path: str) -> Problem:
     return Problem("internal", "something went wrong here; it has been logged")
 
 
-def install(app: FastAPI) -> None:
-    """Registers the map on `app`."""
+def _allowed(scope: Scope, routers: Sequence[APIRouter]) -> list[str]:
+    """The methods that the path takes, of all its routes: the framework names those of the first alone."""
+    routes = [route for router in routers for route in router.routes if isinstance(route, Route)]
+    methods = {m for route in routes if route.matches(scope)[0] is not Match.NONE for m in route.methods or ()}
+    return sorted(methods | ({"HEAD"} if "GET" in methods else set()))
+
+
+def install(app: FastAPI, routers: Sequence[APIRouter]) -> None:
+    """Registers the map on `app`, whose routes are those of `routers`."""
 
     async def problem(_: Request, error: Exception) -> Response:
         assert isinstance(error, Problem)  # noqa: S101 - what it is registered for
@@ -150,16 +124,22 @@ def install(app: FastAPI) -> None:
 
     async def validation(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)  # noqa: S101 - what it is registered for
-        return problem_response(from_validation(error.errors(), _known_fields(request)))
+        return problem_response(misread(request, error.errors()))
 
-    async def framework(_: Request, error: Exception) -> Response:
+    async def framework(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)  # noqa: S101 - what it is registered for
+        if error.detail == "There was an error parsing the body":
+            # FastAPI's, of a body that its JSON reader gave up on without saying where.
+            return problem_response(invalid("body", "is not valid JSON in UTF-8, or nested too deeply"))
         code = _HTTP.get(error.status_code, "invalid_input" if error.status_code < 500 else "internal")
         detail = {
             "not_found": "there is nothing at this path",
             "method_not_allowed": "the path is right, the method is not",
         }
-        return problem_response(Problem(code, detail.get(code, str(error.detail)[:200])), error.headers)
+        headers = dict(error.headers or {})
+        if code == "method_not_allowed":
+            headers["Allow"] = ", ".join(_allowed(request.scope, routers))
+        return problem_response(Problem(code, detail.get(code, str(error.detail)[:200])), headers)
 
     async def unexpected(request: Request, error: Exception) -> Response:
         return problem_response(fault(error, str(request.scope.get("path"))))

@@ -11,10 +11,12 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.responses import Response
 
+from broker import turns
 from broker.endpoints.rest.bounds import Application, Receive, Scope, Send
 from broker.endpoints.rest.deps import ServicesDep, asked_of
 from broker.endpoints.rest.large import Room, announced
-from broker.endpoints.rest.problems import documented, from_validation, problem_response
+from broker.endpoints.rest.problems import documented, problem_response
+from broker.endpoints.rest.validation import from_validation
 from broker.errors import Field as WrongField
 from broker.errors import Problem, invalid
 from broker.identity.authenticate import NO_CONNECTION, parse_bearer
@@ -78,7 +80,7 @@ def parse_execute(raw: bytes, default_deadline: float) -> ExecuteRequest:
         if error.error_count() > MAX_WRONG:
             told = f"more than {MAX_WRONG} of its fields are unknown or wrong"
             raise Problem("invalid_input", f"body: {told}", fields=[WrongField("body", told)]) from None
-        raise from_validation(error.errors(include_input=False, include_url=False), _FIELDS) from None
+        raise from_validation(error.errors(include_input=False, include_url=False), ExecuteBody) from None
     account = None
     if body.connected_account_id is not None:
         account = parse_id(body.connected_account_id)
@@ -104,9 +106,6 @@ def parse_execute(raw: bytes, default_deadline: float) -> ExecuteRequest:
         dry_run=body.dry_run,
         as_content=body.as_ == "content",
     )
-
-
-_FIELDS = [f.alias or name for name, f in ExecuteBody.model_fields.items()]
 
 
 class _Client:
@@ -178,10 +177,13 @@ class HotRoute:
         self._room = Room()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"] == EXECUTE_PATH and scope["method"] == "POST":
-            await (await self._execute(Request(scope, receive)))(scope, receive, send)
-        else:
+        if scope["type"] != "http" or scope["path"] != EXECUTE_PATH:
             await self._app(scope, receive, send)
+        elif scope["method"] != "POST":
+            refused = Problem("method_not_allowed", "POST the call")
+            await problem_response(refused, {"Allow": "POST"})(scope, receive, send)
+        else:
+            await (await self._execute(Request(scope, receive)))(scope, receive, send)
 
     async def _execute(self, request: Request) -> Application:
         services = self._services
@@ -200,7 +202,9 @@ class HotRoute:
 
     async def _run(self, request: Request, token: ParsedToken) -> Application:
         services = self._services
-        wanted = parse_execute(await request.body(), services.settings.limits.call_seconds)
+        raw = await request.body()
+        with turns.paid(len(raw)):
+            wanted = parse_execute(raw, services.settings.limits.call_seconds)
         asked = asked_of(request, connection=connection_of(wanted.tool_name), identifier=wanted.identifier)
         asked.run_id, asked.agent = wanted.run_id, wanted.agent
         client = _Client(request.receive)

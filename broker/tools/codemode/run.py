@@ -263,9 +263,8 @@ class CodeMode:
         calls = () if requests is None else requests.calls
         most = int(job.view.config.get("result_chars", RESULT_CHARS))
         warnings += [f"{ran.log_dropped} log entries were left out"] if ran.log_dropped else []
-        data: Any = None
+        data, truncated = None, False
         error: dict[str, Any] | None = None
-        truncated = False
         if requests is not None and requests.would is not None:
             data, truncated, error = await shown(dumps({"would": requests.would}), most, calls)
         elif ran.ok:

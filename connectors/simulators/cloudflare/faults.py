@@ -121,7 +121,7 @@ class Faults:
             where = match if isinstance(match, Match) else Match(**(match or {}))
         except (TypeError, re.error) as problem:
             raise ValueError(f"match: {problem}") from problem
-        fault = Fault(self._next, where, kind, times, dict(params or {}))  # type: ignore[arg-type]
+        fault = Fault(self._next, where, kind, times, dict(params or {}))  # type: ignore[arg-type]  # one of KINDS: just looked
         self._next += 1
         self._faults.append(fault)
         return fault

@@ -109,7 +109,7 @@ def _transport(send: Send) -> asyncio.Transport:
     transport = getattr(getattr(send, "__self__", None), "transport", None)
     if transport is None:
         raise NoTransportError("this fault needs a uvicorn server")
-    return transport  # type: ignore[no-any-return]
+    return transport  # type: ignore[no-any-return]  # as uvicorn has it
 
 
 async def _until_gone(receive: Receive) -> None:

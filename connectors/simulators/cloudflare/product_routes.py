@@ -42,7 +42,7 @@ def _shelf(shelf: Shelf, path: str, ids: dict[str, str], read: tuple[str, ...], 
         where = path if method in ("list", "create") else f"{path}/{{{shelf.param}}}"
         groups = read if method in ("list", "get") else write
         line = f"{_LINES[method]} {where}"
-        made.append(route(ident, line, shelf.handler(method), shelf.on, *groups))  # type: ignore[arg-type]
+        made.append(route(ident, line, shelf.handler(method), shelf.on, *groups))  # type: ignore[arg-type]  # an `On`
     return made
 
 

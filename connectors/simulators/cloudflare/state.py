@@ -142,7 +142,7 @@ class CloudflareState:
             id=new_id(),
             name=name,
             owner=owner,
-            value=value or new_credential(prefix),  # type: ignore[arg-type]
+            value=value or new_credential(prefix),  # type: ignore[arg-type]  # one of two literals
             policies=(*self._usual_policies(owner, permissions, zones, accounts), *policies),
             issued=now,
             modified=now,

@@ -19,6 +19,8 @@ async def _listen(seen: Seen) -> AsyncIterator[int]:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         while (await receive()).get("more_body"):
             pass
+        if scope["path"] == "/slow":
+            await asyncio.sleep(0.5)
         seen.append(list(scope["headers"]))
         await send({"type": "http.response.start", "status": 204, "headers": []})
         await send({"type": "http.response.body", "body": b""})
@@ -111,6 +113,25 @@ async def test_a_head_that_does_not_end_in_time_is_given_up(port: int, monkeypat
         with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
             await asyncio.wait_for(reader.readexactly(10_000), 5)
         writer.close()
+
+
+async def test_an_answered_connection_is_not_held_by_empty_lines(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "HEAD_SECONDS", 0.2)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert b" 204 " in await reader.readuntil(b"\r\n\r\n")
+    writer.write(b"\r\n")  # it ends the wait for the next request, and begins none
+    with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+        await asyncio.wait_for(reader.readexactly(1), 30)
+    writer.close()
+
+
+async def test_an_empty_line_ends_no_request_that_is_being_answered(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "HEAD_SECONDS", 0.2)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n\r\n")
+    assert b" 204 " in await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 30)
+    writer.close()
 
 
 def test_the_server_speaks_it(running_server: Stand) -> None:

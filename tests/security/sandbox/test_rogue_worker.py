@@ -93,6 +93,9 @@ async def test_workers_that_cannot_start_are_said_so(images: Images) -> None:
     with pytest.raises(SandboxUnavailable, match="did not start"):
         async with Sandbox(images, command=(sys.executable, "-c", "raise SystemExit(1)")):
             pass
+    with pytest.raises(SandboxUnavailable, match="did not start"):
+        async with Sandbox(images, command=("/nonexistent",)):
+            pass
 
 
 async def test_without_hardening_it_does_not_start(images: Images) -> None:

@@ -166,10 +166,9 @@ class Sandbox:
         at_once: int | None = None,
         within: float | None = None,
     ) -> Outcome:
-        """Runs a program to its end. Whatever the program does is in the outcome.
-
-        It waits while `at_once` runs of the tenant go on, or the pool's own `runs_per_tenant` where that is less.
-        `within`: seconds that waiting and running may take together.
+        """Runs a program to its end. Whatever the program does is in the outcome. It waits while `at_once` runs of the
+        tenant go on, or the pool's own `runs_per_tenant` where that is less. `within`: seconds that waiting and running
+        may take together.
 
         `host` answers its calls, up to `host_calls_at_once` of them at the same time; what it raises other than
         HostError ends the run and is raised here. When this returns, no call of `host` is under way. Cancelled, it
@@ -210,9 +209,7 @@ class Sandbox:
                 async with asyncio.timeout(min(wall, until - time.monotonic())):
                     await asyncio.shield(waiting.placed)
             except TimeoutError:
-                raise SandboxBusy(
-                    "no place to run the program became free in time: try again in a few seconds"
-                ) from None
+                raise SandboxBusy("no place to run it became free in time: try again in a few seconds") from None
             outcome = await waiting.conversation.finish(min(wall, until - time.monotonic()))
             self._usage.add(waiting.tenant, _charge(outcome, waiting.limits), time.monotonic())
             return outcome

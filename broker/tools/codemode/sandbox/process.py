@@ -66,9 +66,13 @@ class WorkerProcess:
         self._runs: dict[int, Conversation] = {}
         self._whose: dict[int, UUID] = {}
         self._owed: dict[int, int] = {}
+        """By run: to how many of our frames it has not said `W` or `D` yet (`frames`). Only a run in here may say
+        anything; what is owed longest stands first, and is what the worker computes."""
         self._leaving: dict[int, float] = {}
+        """Runs we have dropped, until the worker acknowledges it, and the CPU seconds that each may still use."""
         self._next = 0
         self._timer: asyncio.TimerHandle | None = None
+        """There while anything is owed: the next look at whether the worker still gets on with it."""
         self._looked = 0
         self._cpu_then = 0.0
 
@@ -216,7 +220,7 @@ class WorkerProcess:
             self._watch()
 
     def _longest_slice(self) -> float:
-        return max(*(c.limits.cpu_seconds for c in self._runs.values()), *self._leaving.values(), 0.0, 0.0)
+        return max([*(c.limits.cpu_seconds for c in self._runs.values()), *self._leaving.values()], default=0.0)
 
     def _watch(self) -> None:
         self._looked = 0
@@ -237,7 +241,7 @@ class WorkerProcess:
             self.gives_way = True
             self._priority.lower()
             if self._slow is not None:
-                self._slow(self._whose.get(next(iter(self._owed), 0)))  # what is owed longest is what it computes
+                self._slow(self._whose.get(next(iter(self._owed), 0)))
         left = until - loop.time()
         if self.gives_way or left <= _LOOK_SECONDS:
             self._timer = loop.call_later(max(0.0, left), self._look)

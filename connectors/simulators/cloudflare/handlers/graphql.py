@@ -156,7 +156,7 @@ class _Viewer:
         return found
 
 
-def _days(_info: Any, limit: int, filter: dict[str, str] | None = None, orderBy: Any = None) -> list[Any]:  # noqa: N803, ARG001
+def _days(_info: Any, limit: int, filter: dict[str, str] | None = None, orderBy: Any = None) -> list[Any]:  # noqa: N803, ARG001 - GraphQL's names
     """The same thirty made-up days for every zone, newest first."""
     bounds = filter or {}
     days = [f"2026-01-{day:02}" for day in range(MAX_DAYS, 0, -1)]
@@ -178,7 +178,7 @@ def _day(date: str) -> dict[str, Any]:
 
 
 def _invocations(scripts: list[str]) -> Any:
-    def resolve(_info: Any, limit: int, filter: Any = None, orderBy: Any = None) -> list[dict[str, Any]]:  # noqa: N803, ARG001
+    def resolve(_info: Any, limit: int, filter: Any = None, orderBy: Any = None) -> list[dict[str, Any]]:  # noqa: N803, ARG001 - GraphQL's names
         rows = [{"dimensions": {"scriptName": name}, "sum": {"requests": 42, "errors": 0}} for name in scripts]
         return rows[: max(0, limit)]
 
