@@ -142,10 +142,10 @@ def _services(
 ) -> Services:
     db, trail, clock = parts.db, parts.trail, parts.clock
     authenticator = Authenticator(db)
-    carried = Carried(parts.vault_.platform_digest(PURPOSE, b""))
+    addresses = _Addresses(orders.base_url)
+    sessions = Sessions(db=db, trail=trail, revocation=revoke, mcp_url=addresses.mcp)
     definitions = _definitions(parts, calls, views)
     accounts = _accounts(parts, calls, views, definitions)
-    addresses = _Addresses(orders.base_url)
     keeping = Keeping(db, parts.vault_, trail, reach)
     return Services(
         settings=orders.settings,
@@ -158,26 +158,16 @@ def _services(
         ),
         portal=make_portal(parts, calls, authenticator, views, ready, keeping, orders.settings.limits),
         listing=Listing(authenticator=authenticator, views=views, clock=clock, connect_url=addresses.connect),
-        carried=carried,
-        watching=Watching(db, notices),
-        underway=Underway(notices, parts.metrics),
-        questions=Questions(notices, carried, clock),
         explaining=Explaining(authenticator=authenticator, views=views, clock=clock),
         gate=calls.gate,
-        trail=trail,
-        audit=AuditQuery(db, reach),
-        export=AuditExport(db, trail, reach),
-        executions=Executions(db, reach),
         programs=keeping,
         readiness=Readiness(db, parts.vault_.keyring, clock),
         tenants=_tenants(orders.settings, parts),
         identities=Identities(db=db, trail=trail, revocation=revoke),
         keys=Keys(db=db, trail=trail, revocation=revoke),
-        sessions=Sessions(db=db, trail=trail, revocation=revoke, mcp_url=addresses.mcp),
+        sessions=sessions,
         grants=Grants(db=db, trail=trail, policy_changed=revoke.policy_changed),
-        offboarding=Offboarding(
-            db=db, trail=trail, revocation=revoke, drain=calls.drain, giving_back=calls.giving_back
-        ),
+        offboarding=_offboarding(parts, calls),
         connections=_connections(parts, calls, views, specs, egress, definitions),
         accounts=accounts,
         budgets=Budgets(db),
@@ -185,8 +175,32 @@ def _services(
         base_url=orders.base_url,
         definitions=definitions,
         renewals=calls.renewals,
-        **_people(orders, parts, accounts, authenticator, views, http),
+        **_audit(parts),
+        **_waiting(parts, notices),
+        **_people(orders, parts, accounts, authenticator, sessions, views, http, egress),
     )
+
+
+def _audit(parts: Sealed) -> dict[str, Any]:
+    """The audit and what reads it, by the names of `Services`."""
+    db, trail = parts.db, parts.trail
+    return {
+        "trail": trail,
+        "audit": AuditQuery(db, reach),
+        "export": AuditExport(db, trail, reach),
+        "executions": Executions(db, reach),
+    }
+
+
+def _waiting(parts: Sealed, notices: Notices) -> dict[str, Any]:
+    """What is for clients who wait, by the names of `Services`."""
+    carried = Carried(parts.vault_.platform_digest(PURPOSE, b""))
+    return {
+        "carried": carried,
+        "watching": Watching(parts.db, notices),
+        "underway": Underway(notices, parts.metrics),
+        "questions": Questions(notices, carried, parts.clock),
+    }
 
 
 def _tenants(settings: Settings, parts: Sealed) -> Tenants:
@@ -196,6 +210,12 @@ def _tenants(settings: Settings, parts: Sealed) -> Tenants:
         trail=parts.trail,
         policy_changed=revoke.policy_changed,
         ceilings=Ceilings.of(settings.limits, isolate=settings.sandbox_isolate),
+    )
+
+
+def _offboarding(parts: Sealed, calls: Calls) -> Offboarding:
+    return Offboarding(
+        db=parts.db, trail=parts.trail, revocation=revoke, drain=calls.drain, giving_back=calls.giving_back
     )
 
 
@@ -240,7 +260,14 @@ def _accounts(parts: Sealed, calls: Calls, views: Views, definitions: Definition
 
 
 def _people(
-    orders: Ordered, parts: Sealed, accounts: Accounts, authenticator: Authenticator, views: Views, http: HttpClient
+    orders: Ordered,
+    parts: Sealed,
+    accounts: Accounts,
+    authenticator: Authenticator,
+    sessions: Sessions,
+    views: Views,
+    http: HttpClient,
+    egress: EgressPolicy,
 ) -> dict[str, Any]:
     """What the pages and sign-ins stand on, by the names of `Services`."""
     base_url = orders.base_url
@@ -252,27 +279,17 @@ def _people(
         "sign_in": SignIn(logins=logins, url=lambda ticket: f"{base_url}/s/{ticket}", **stored),
         "offers": offers,
         "links": Links(
-            clock=parts.clock,
-            accounts=accounts,
-            offers=offers,
-            url=lambda ticket: f"{base_url}/c/{ticket}",
-            **stored,
+            clock=parts.clock, accounts=accounts, offers=offers, url=lambda ticket: f"{base_url}/c/{ticket}", **stored
         ),
         "own_accounts": OwnAccounts(**stored),
         "upstream_sign_ins": make_upstream_sign_ins(
-            base_url=base_url,
-            vault_=parts.vault_,
-            clock=parts.clock,
-            views=views,
-            http=http,
-            egress=EgressPolicy(orders.settings.allow_upstream),
-            **stored,
+            base_url=base_url, vault_=parts.vault_, clock=parts.clock, views=views, http=http, egress=egress, **stored
         ),
         "oidc": make_oidc(
             revocation=revoke,
             logins=logins,
             http=http,
-            documents=Documents(http, EgressPolicy(orders.settings.allow_upstream)),
+            documents=Documents(http, egress),
             vault_=parts.vault_,
             base_url=base_url,
             random=secrets.token_bytes,
@@ -282,7 +299,7 @@ def _people(
             revocation=revoke,
             http=http,
             authenticator=authenticator,
-            sessions=Sessions(revocation=revoke, mcp_url=_Addresses(base_url).mcp, **stored),
+            sessions=sessions,
             digest=parts.vault_.platform_digest,
             seeds=orders.settings.clients_dir,
             **stored,

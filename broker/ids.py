@@ -14,10 +14,13 @@ def new_id() -> UUID:
 
 
 def parse_id(text: str) -> UUID | None:
-    """The UUID spelled by `text` in its canonical form, or None. Never raises: ids come from outside."""
+    """The UUID spelled by `text` in its canonical form (RFC 9562 § 4), in either case, or None. Never raises: ids come
+    from outside."""
     if len(text) != 36:
         return None
     try:
-        return UUID(text)
+        found = UUID(text)
     except ValueError:
         return None
+    # `UUID` also takes hyphens anywhere, underscores, and other scripts' digits.
+    return found if str(found) == text.lower() else None

@@ -21,12 +21,13 @@ from connectors.frozen import quick
 
 MASK: Final = "[redacted]"
 
-# Every alternative ends at a character that JSON must escape, so masking a rendered line leaves valid JSON.
+# They are looked for in rendered JSON. So a shape may follow a letter (a line break before a token is spelled `\n`, and
+# no word ends there), and none begins inside an escape (`\u001c`, `\b`), which masking would cut in two.
 _SHAPES: Final = re.compile(
-    r"\b(?:cf(?:k|ut|at|oat)_[A-Za-z0-9_-]{8,}"
+    r"(?<!\\u00[01])cf(?:k|ut|at|oat)_[A-Za-z0-9_-]{8,}"
     r"|krv_(?:op|ag|st)_[A-Za-z0-9]{8,}"
     r"|krv_(?:lg|cl|si|ac|rt)_[A-Za-z0-9_-]{8,}"
-    r"|(?i:bearer|basic) [A-Za-z0-9._~+/-]{16,}=*)"
+    r"|(?:(?<=(?i:bearer) )|(?<=(?i:basic) ))[A-Za-z0-9._~+/-]{16,}=*"
 )
 _HINTS: Final = ("krv_", "cfk_", "cfut_", "cfat_", "cfoat_", "earer ", "EARER ", "asic ", "ASIC ")
 """Cheap to look for; without one of these there is nothing to mask (mixed-case schemes such as `BeArEr`

@@ -1,4 +1,4 @@
-"""What the endpoints are handed: one object with every service of this process. Built in `assembly.py`, nowhere else."""
+"""What the endpoints are handed: one object with every service of this process. Made in `assembly.py` alone."""
 
 from dataclasses import dataclass
 

@@ -40,7 +40,7 @@ succeeded. When the task is done or cannot be done, say plainly what you did and
 
 Stop = Literal["done", "tools", "cut", "full", "refused", "paused", "failed"]
 Ending = Literal["done", "cut", "full", "refused", "failed", "limit", "stuck", "ended"]
-EXIT: Mapping[Ending, int] = dict(done=0, failed=1, refused=3, cut=4, full=4, limit=5, stuck=5, ended=6)  # noqa: C408
+EXIT: Mapping[Ending, int] = dict(done=0, failed=1, refused=3, cut=4, full=4, limit=5, stuck=5, ended=6)  # noqa: C408 - short
 MODELS = {"anthropic": "claude-sonnet-5-5", "openai": "gpt-5.5"}
 SHOWN = 2_000
 """Characters of an input or a result in the transcript."""
@@ -182,8 +182,8 @@ turn that was cut off or refused is not kept. `answer` adds what came of every c
 
 
 class Transcript:
-    """A line of JSON for everything that happened, written as it happens, readable by its owner alone. No link and no
-    key goes into it: `execution_id` leads to the rest (`GET /v1/executions/{id}`)."""
+    """A line of JSON for everything that happened, written as it happens, readable by its owner alone. No one-time
+    link and no key goes into it: `execution_id` leads to the rest (`GET /v1/executions/{id}`)."""
 
     def __init__(self, path: Path) -> None:
         self._file = os.fdopen(

@@ -1,9 +1,8 @@
 """Rotation and destruction of keys, in steps that can be stopped anywhere and run again.
 
-A new KEK:      rotate_kek → rewrap_batch until nothing remains → retire_unused
-A new root key: FileRootKey.rotate, restart all → rewrap_root for every tenant and PLATFORM →
-FileRootKey.forget A tenant's end: destroy_tenant_keys, then `Keyring.evict` on every node (else gone from
-their caches within the TTL)
+A new KEK:       rotate_kek → rewrap_batch until nothing remains → retire_unused
+A new root key:  FileRootKey.rotate, restart all → rewrap_root for every tenant and PLATFORM → FileRootKey.forget
+A tenant's end:  destroy_tenant_keys, then `Keyring.evict` on every node (else gone from their caches within the TTL)
 
 Evidence KEKs rotate for what is sealed later; their old versions are never retired or destroyed by rotation,
 because kept results and the audit trail's MACs refer to them. Only `destroy_tenant_keys` ends them, when

@@ -114,7 +114,10 @@ def call(
 def execute(
     cli: Cli,
     file: Annotated[typer.FileText, typer.Argument(metavar="FILE.js", help="The program; `-` reads standard input.")],
-    connection: Annotated[str, typer.Option("--connection", "-c", help="Against this connection.")] = "cloudflare",
+    connection: Annotated[
+        str | None,
+        typer.Option("--connection", "-c", help="Default: the only one, or cloudflare."),
+    ] = None,
     search: Annotated[bool, typer.Option("--search", help="Over the description; makes no request.")] = False,
     account_id: Annotated[str | None, typer.Option("--account-id", help="What `accountId` is in the program.")] = None,
     identifier: Identifier = None,
@@ -136,9 +139,11 @@ def execute(
     echo 'async () => (await cloudflare.request({path: "/zones"})).result.map(z => z.name)' | keyreeve exec -
     """
     inputs = {"code": file.read(MAX_PROGRAM + 1)} | ({} if account_id is None else {"account_id": account_id})
-    body: dict[str, Any] = {"tool_name": f"{connection}_{'search' if search else 'execute'}", "tool_input": inputs}
+    kind, person = "search" if search else "execute", cli.identifier(identifier)
+    tool = f"{connection}_{kind}" if connection else _only_tool(cli, kind, person)
+    body: dict[str, Any] = {"tool_name": tool, "tool_input": inputs}
     given = {
-        "identifier": cli.identifier(identifier),
+        "identifier": person,
         "connected_account_id": account,
         "idempotency_key": idempotency_key,
         "dry_run": dry_run or None,
@@ -147,6 +152,17 @@ def execute(
         "deadline_seconds": deadline,
     }
     _execute(cli, body, given)
+
+
+def _only_tool(cli: Cli, kind: str, identifier: str | None) -> str:
+    """The one tool of this kind that the identity may use; cloudflare's where there are several, or none to be seen."""
+    found = [str(tool["name"]) for tool in list_tools(cli, None, identifier)["tools"]]
+    names = [name for name in found if name.partition("_")[2] == kind]
+    usual = f"cloudflare_{kind}"
+    if len(names) > 1 and usual not in names:
+        told = ", ".join(name.partition("_")[0] for name in names)
+        raise Usage("there are several connections", f"name one with --connection: {told}")
+    return names[0] if len(names) == 1 else usual
 
 
 def _execute(cli: Cli, body: dict[str, Any], given: Mapping[str, Any]) -> None:

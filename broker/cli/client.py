@@ -84,8 +84,13 @@ class Api:
             if answer.status_code >= 400:
                 answer.read()
                 read(answer)
-            for line in answer.iter_lines():
-                yield line.encode()
+            rest = b""
+            # Not `iter_lines`: to that a line also ends at U+2028 and the like, which stand in JSON as they are.
+            for chunk in answer.iter_bytes():
+                *whole, rest = (rest + chunk).split(b"\n")
+                yield from whole
+            if rest:
+                yield rest
 
     @contextmanager
     def _reaching(self) -> Iterator[None]:

@@ -31,22 +31,35 @@ def put(file: Path, section: str, name: str, entry: Mapping[str, Any], *, replac
     if name in servers:
         replace()
     servers[name] = dict(entry)
+    write_text(target, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+
+def read_text(file: Path) -> str:
+    """What the file holds, nothing where there is none. Raises Unreadable."""
     try:
-        _write(target, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+        if file.stat().st_size > MAX_BYTES:
+            raise Unreadable(f"{file} is too large")
+        return file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        raise Unreadable(f"{file} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise Unreadable(f"{file} is not UTF-8") from None
+
+
+def write_text(file: Path, text: str) -> None:
+    """Replaces the whole file, or nothing of it, and keeps its mode. Raises Unreadable."""
+    try:
+        _write(file, text)
     except OSError as error:
         raise Unreadable(f"{file} cannot be written: {error.strerror}") from None
 
 
 def _read(file: Path) -> dict[str, Any]:
+    text = read_text(file)
     try:
-        if file.stat().st_size > MAX_BYTES:
-            raise Unreadable(f"{file} is too large")
-        text = file.read_text(encoding="utf-8")
         found = json.loads(text) if text.strip() else {}
-    except FileNotFoundError:
-        return {}
-    except OSError as error:
-        raise Unreadable(f"{file} cannot be read: {error.strerror}") from None
     except (ValueError, RecursionError):
         raise Unreadable(f"{file} is not plain JSON") from None
     if not isinstance(found, dict):

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from broker.cli.errors import CommandError, Usage
+from broker.cli.errors import CommandError, Refused, Usage
 from broker.cli.session import Cli, command
 
 _RESOURCE: Final = re.compile(r"/(accounts|zones)/([0-9a-f]{32})(?=/|$)")
@@ -110,8 +110,7 @@ def why(
     connection: Annotated[str | None, typer.Option("--connection", "-c", help="Where there are several.")] = None,
 ) -> None:
     """By which grant and token permission that would be allowed or refused."""
-    name = connection or _only_connection(cli)
-    told = cli.api.get("/v1/policy/explain", identifier=identifier, connection_name=name, operation=operation)
+    name, told = _explained(cli, identifier, operation, connection)
     if cli.out.as_json:
         cli.out.json(told)
         return
@@ -140,10 +139,23 @@ def _permission(told: Mapping[str, Any]) -> str:
     return "? what the credential may do is not known; the upstream will tell"
 
 
-def _only_connection(cli: Cli) -> str:
-    found = cli.api.pages("/v1/connections", limit=20)
-    if len(found) == 1:
-        return str(found[0]["name"])
-    if not found:
+def _explained(cli: Cli, identifier: str, operation: str, connection: str | None) -> tuple[str, Any]:
+    """The connection and the explanation: of the named one, else of the only one that knows the operation."""
+    names = [connection] if connection else [str(c["name"]) for c in cli.api.pages("/v1/connections", limit=20)]
+    if not names:
         raise CommandError("there is no connection yet", "`keyreeve connect cloudflare` makes one")
-    raise Usage("there are several connections", f"name one with --connection: {', '.join(c['name'] for c in found)}")
+    found, refused = [], None
+    for name in names:
+        asked = {"identifier": identifier, "connection_name": name, "operation": operation}
+        try:
+            found.append((name, cli.api.get("/v1/policy/explain", **asked)))
+        except Refused as error:
+            if error.code != "unknown_operation":
+                raise
+            refused = refused or error
+    if len(found) > 1:
+        told = ", ".join(name for name, _ in found)
+        raise Usage("several connections have this operation", f"name one with --connection: {told}")
+    if not found and refused is not None:
+        raise refused
+    return found[0]

@@ -8,6 +8,7 @@ from time import monotonic
 from typing import Final
 from uuid import UUID
 
+import asyncpg
 import structlog
 
 from broker.audit.events import CallFacts
@@ -58,7 +59,7 @@ class Admissions:
         return found
 
     async def settle(self, settlement: Settlement, outcome: EventRow) -> Settled:
-        """One round trip, repeated for up to 5 s where the database is away. Raises SettleLost."""
+        """One round trip, repeated for up to 5 s where the database is away or busy. Raises SettleLost."""
         until = monotonic() + SETTLE_SECONDS
         delay = 0.05
         while True:
@@ -69,6 +70,9 @@ class Admissions:
                 if monotonic() + delay >= until:
                     raise SettleLost(type(error).__name__) from error
                 _log.warning("settle_retried", error=type(error).__name__)
+            except asyncpg.PostgresError as error:
+                _log.error("settle_refused", error=type(error).__name__)
+                raise SettleLost(type(error).__name__) from error
             await asyncio.sleep(delay)
             delay = min(delay * 2, 1.0)
 

@@ -14,6 +14,7 @@ from uuid import UUID
 
 import structlog
 
+from broker import turns
 from broker.audit.events import CallFacts, Event, Intent, Outcome
 from broker.audit.rows import EventRow
 from broker.audit.trail import AuditTrail
@@ -125,7 +126,7 @@ class Dispatch:
             await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def admit(self, order: Order, claim: Claim, now: datetime, wait_ms: float) -> Sendable | Refused:
-        """Books and writes the intent. Raises Problem `unavailable`, VaultError; then nothing was or will be sent."""
+        """Books and writes the intent. Raises Problem `unavailable`; then nothing was or will be sent."""
         facts = CallFacts.of(
             order.caller,
             at=now,
@@ -137,7 +138,11 @@ class Dispatch:
             tool_name=order.tool_name,
             operation=order.prepared.operation.id,
         )
-        intent = await self._row(Intent(facts, order.caller, order.prepared, order.decision, order.sentence))
+        try:
+            intent = await self._row(Intent(facts, order.caller, order.prepared, order.decision, order.sentence))
+        except VaultError as error:
+            told = "the audit key cannot be had; nothing is sent without a record"
+            raise Problem("unavailable", told, sent=False) from error
         started = monotonic()
         try:
             admitted = await self._admissions.admit(claim, intent)
@@ -190,15 +195,16 @@ class Dispatch:
         return Ended(ending, answer, settled, timings, cause)
 
     async def _on_the_wire(self, call: Sendable, secret: Secret) -> Answer:
-        async with asyncio.timeout(call.order.timeout_seconds + _SLACK_SECONDS):
-            return await call.order.connector.send(
-                self._http,
-                call.order.prepared,
-                call.admitted.kind,
-                secret,
-                allowed_origins=call.admitted.origins,
-                timeout_seconds=call.order.timeout_seconds,
-            )
+        with turns.elsewhere():
+            async with asyncio.timeout(call.order.timeout_seconds + _SLACK_SECONDS):
+                return await call.order.connector.send(
+                    self._http,
+                    call.order.prepared,
+                    call.admitted.kind,
+                    secret,
+                    allowed_origins=call.admitted.origins,
+                    timeout_seconds=call.order.timeout_seconds,
+                )
 
     async def _open(self, call: Sendable) -> Secret:
         admitted = call.admitted
@@ -221,7 +227,7 @@ class Dispatch:
         outcome, settlement = self._outcome(call, ending, answer, upstream_ms)
         try:
             settled = await self._settle(settlement, outcome)
-        except SettleLost:
+        except (SettleLost, VaultError):
             raise endings.unwritten(ending, None if answer is None else answer.status) from None
         settle_ms = (monotonic() - started) * 1000
         if self._observe is not None:

@@ -11,6 +11,7 @@ from time import monotonic
 from typing import Final
 from uuid import UUID
 
+import asyncpg
 import structlog
 
 from broker.db import functions
@@ -127,7 +128,8 @@ class EgressRate:
                 self._wake.clear()
 
     async def lease(self, wanted: int) -> int:
-        """Asks for a rate of `wanted`; what was given holds for 10 s."""
+        """Asks for a rate of `wanted`; what was given holds for 10 s. Where the database refuses, a busy lock included,
+        the lease before goes on to its end and the next renewal asks again: nothing may end `run`."""
         asked_at = self._elapsed()
         try:
             rate: int = await self._db.pool.fetchval(
@@ -137,7 +139,7 @@ class EgressRate:
                 self._total,
                 LEASE_SECONDS,
             )
-        except CONNECTION_LOST as error:
+        except (*CONNECTION_LOST, asyncpg.PostgresError) as error:
             _log.warning("egress_lease_lost", error=type(error).__name__)
             return self._turns.rate
         self._turns.rate = rate

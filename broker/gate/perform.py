@@ -23,7 +23,6 @@ from broker.ids import new_id
 from broker.policy.decide import AccessRequest, decide
 from broker.settings import Limits
 from connectors.base import Prepared
-from vault.errors import VaultError
 
 _REDECIDE = 3
 """How often a call is decided anew because policy changed while it was admitted."""
@@ -165,13 +164,9 @@ class Gate:
             if timeout <= 0:
                 raise endings.deadline_passed()
             order = _order(call, prepared, decision, timeout)
-            try:
-                found = await self._dispatch.admit(
-                    order, _claim(call, prepared, timeout), self._clock.now(), (monotonic() - started) * 1000
-                )
-            except VaultError as error:
-                told = "the audit key cannot be had; nothing is sent without a record"
-                raise Problem("unavailable", told, sent=False) from error
+            found = await self._dispatch.admit(
+                order, _claim(call, prepared, timeout), self._clock.now(), (monotonic() - started) * 1000
+            )
             if isinstance(found, Sendable) or found.reason == "budget":
                 return found, call
             if found.reason not in endings.CHANGED or call.recent:

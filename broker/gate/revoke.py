@@ -44,11 +44,6 @@ class Revoked:
     ids: tuple[UUID, ...] = ()
 
     @property
-    def executions(self) -> list[UUID]:
-        """As `in_flight`."""
-        return self.in_flight
-
-    @property
     def in_flight(self) -> list[UUID]:
         """The executions with a call still open, each once, in a stable order."""
         return sorted({call.execution_id for call in self.open_calls})
@@ -76,18 +71,6 @@ async def policy_changed(conn: AsyncConnection, tenant_id: UUID) -> int:
     """Says that policy would now answer differently; returns the new policy version. Waits out running admissions."""
     version: int = (await _one(conn, "select broker.policy_changed{v}(:tenant)", tenant=tenant_id))[0]
     return version
-
-
-async def hold_bearer(conn: AsyncConnection, root_id: UUID) -> None:
-    """Keeps a bearer's family from being revoked until the transaction ends. Take it before minting from one, then look
-    *again* whether the parent still stands: what is minted beside a revocation would outlive it."""
-    await _one(conn, "select broker.gate_lock{v}('bearer', :root, false)", root=root_id)
-
-
-async def hold_identity(conn: AsyncConnection, identity_id: UUID) -> None:
-    """Keeps an identity from being offboarded until the transaction ends: take it before minting a session for it or
-    depositing its account, then look again whether it is still active."""
-    await _one(conn, "select broker.gate_lock{v}('identity', :identity, false)", identity=identity_id)
 
 
 async def hold_account(conn: AsyncConnection, account_id: UUID) -> None:

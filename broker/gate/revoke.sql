@@ -43,6 +43,7 @@ create function broker.revoke_bearer{v}(p_tenant uuid, p_bearer uuid, p_reason t
 ) language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
     b broker.bearers;
+    abroad boolean;
     homes uuid[];
     t uuid;
     family uuid[];
@@ -55,9 +56,10 @@ begin
     if b.id is null then
         return;
     end if;
-    perform broker.gate_lock{v}('bearer', b.root_id, true);
+    abroad := b.role is not distinct from 'platform_admin' or b.tenants is not null;
+    perform broker.bearer_lock{v}(b.root_id, p_tenant, true, abroad);
     -- Only a bearer that may act in other tenants can have minted or can be running there.
-    if b.role = 'platform_admin' or b.tenants is not null then
+    if abroad then
         select array_agg(x.id) into homes from broker.tenants x;
     else
         homes := array[p_tenant];

@@ -69,7 +69,7 @@ begin
      limit p_limit;
 end $$;
 
--- Those calls of one tenant, with the intent each began with. A call that another sweeper has in hand is left out.
+-- Those calls of one tenant, with the intent each began with. Several sweepers may get the same: `settle` lets one close it.
 create function broker.overdue_calls{v}(p_tenant uuid, p_grace interval, p_boots uuid[], p_limit int)
 returns table (call_id uuid, account_id uuid, principal_key bytea, meters text[], costs int[], intent audit.events)
 language plpgsql set search_path = pg_catalog, pg_temp as $$

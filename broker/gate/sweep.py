@@ -17,6 +17,7 @@ from broker.gate.admission import Admissions
 from broker.gate.claims import Overdue, SettleLost, Settlement
 from broker.gate.executions import Abandoned, OpenExecutions
 from broker.gate.nodes import Nodes
+from vault.errors import VaultError
 
 _log = structlog.get_logger(__name__)
 
@@ -53,12 +54,18 @@ class Sweeper:
         closed = 0
         for tenant_id in await self._executions.abandoned_tenants(grace_seconds, boots, tenants):
             for execution in await self._executions.abandoned(tenant_id, grace_seconds, boots, most):
-                closed += await self._executions.close(await self._trail.row(_lost(execution)))
+                closed += await self._end(self._executions, execution)
         if closed:
             _log.warning("executions_swept", executions=closed)
 
+    async def _end(self, executions: OpenExecutions, execution: Abandoned) -> bool:
+        try:
+            return await executions.close(await self._trail.row(_lost(execution)))
+        except VaultError as error:
+            _log.warning("sweep_interrupted", tenant_id=str(execution.tenant_id), error=type(error).__name__)
+            return False
+
     async def _close(self, call: Overdue) -> bool:
-        row = await self._trail.row(Outcome(facts=call.facts, outcome="unknown", sent="unknown", error="swept"))
         settlement = Settlement(
             tenant_id=call.facts.tenant_id,
             call_id=call.facts.call_id,
@@ -70,9 +77,11 @@ class Sweeper:
             only_open=True,
         )
         try:
+            row = await self._trail.row(Outcome(facts=call.facts, outcome="unknown", sent="unknown", error="swept"))
             return not (await self._admissions.settle(settlement, row)).late
-        except SettleLost as error:
-            _log.warning("sweep_interrupted", error=str(error))
+        except (SettleLost, VaultError) as error:
+            # One tenant's key may be out of reach; the others' calls are closed all the same.
+            _log.warning("sweep_interrupted", tenant_id=str(call.facts.tenant_id), error=type(error).__name__)
             return False
 
 

@@ -10,6 +10,7 @@ from uuid import UUID
 import orjson
 from sqlalchemy import text
 
+from broker import turns
 from broker.db import functions
 from broker.db.database import Database
 from broker.domain import (
@@ -172,10 +173,12 @@ class Authenticator:
         except Problem:
             self.forget(token, asked)
             raise
+        turns.belongs(token.tenant_id)
         return resolved if resolved.caller.identity is None else self._remember(token, asked, resolved)
 
-    async def usable_connections(self, caller: Caller) -> list[str]:
-        """The names of at most 50 connections on which a grant applies to the caller's identity: for hints alone."""
+    async def usable_connections(self, caller: Caller, most: int = 50) -> list[str]:
+        """The first names of connections on which a grant applies to the caller's identity: for hints and choices,
+        never to decide by."""
         if caller.identity is None:
             return []
         statement = text(
@@ -184,11 +187,11 @@ class Authenticator:
               join broker.grants g on g.tenant_id = c.tenant_id and g.connection_id = c.id and g.deleted_at is null
              where c.status = 'active' and (g.identity_id = :identity or g.subject_kind = 'everyone'
                     or (g.subject_kind = 'group' and g.group_name = any (:groups)))
-             order by 1 limit 50"""
+             order by 1 limit :most"""
         )
         async with self._db.tenant(caller.tenant_id) as conn:
             rows = await conn.execute(
-                statement, {"identity": caller.identity.id, "groups": list(caller.identity.groups)}
+                statement, {"identity": caller.identity.id, "groups": list(caller.identity.groups), "most": most}
             )
             names = [str(row[0]) for row in rows]
         allowed = caller.bearer.restrictions.connections

@@ -85,7 +85,7 @@ class Identities:
         if status is not None:
             statement = statement.where(identities.c.status == status)
         async with self._db.tenant(caller.tenant_id) as conn:
-            found = await keyset(conn, statement, (identities.c.created_at, identities.c.id), page)
+            found = await keyset(conn, statement, (identities.c.created_at, identities.c.id), page, of="identities")
         return Page([shown(row) for row in found.items], found.next_page_token)
 
     async def change(
@@ -144,15 +144,16 @@ async def existing(conn: AsyncConnection, caller: Caller, identifier: str, *, lo
 
 
 async def unknown_identity(conn: AsyncConnection, caller: Caller, identifier: str) -> Problem:
-    """The refusal, with near names: any of the tenant's for whoever may list them, for an agent key those it
-    lists."""
+    """The refusal, with near names: any of the tenant's for whoever may list them or act for all of them, for another
+    agent key those it lists."""
     known: list[str] = []
     asked = identifier[: names.MAX_IDENTIFIER]
-    if allows(caller, "identities.read") and asked.isprintable():
+    everyone = names.EVERYONE in (caller.bearer.identifiers or ())
+    if (everyone or allows(caller, "identities.read")) and asked.isprintable():
         rows = await conn.execute(_AROUND, {"tenant": caller.tenant_id, "asked": asked})
         known = [str(row[0]) for row in rows]
     elif caller.bearer.kind == "agent":
-        known = [name for name in caller.bearer.identifiers or () if name not in (names.EVERYONE, identifier)]
+        known = [name for name in caller.bearer.identifiers or () if name != identifier]
     return Problem("unknown_identity", f"no identity {asked!r} in this tenant", hint=names.near(asked, known))
 
 

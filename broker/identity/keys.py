@@ -89,7 +89,7 @@ class Keys:
         if kind is not None:
             statement = statement.where(bearers.c.kind == kind)
         async with self._db.tenant(caller.tenant_id) as conn:
-            found = await keyset(conn, statement, (bearers.c.created_at, bearers.c.id), page)
+            found = await keyset(conn, statement, (bearers.c.created_at, bearers.c.id), page, of="keys")
         return Page([_shown(row) for row in found.items], found.next_page_token)
 
     async def revoke(self, caller: Caller, key_id: str, *, keep_minted: bool = False) -> dict[str, Any]:

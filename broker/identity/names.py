@@ -34,6 +34,8 @@ def identifier(path: str, value: str) -> str:
     printable(path, value, MAX_IDENTIFIER)
     if any(c.isspace() for c in value) or value != unicodedata.normalize("NFC", value):
         raise invalid(path, "must hold no space and be in Unicode normal form C")
+    if {".", ".."} & set(value.split("/")):
+        raise invalid(path, "must have no part `.` or `..`: clients take those out of addresses")
     if value == EVERYONE:
         raise invalid(path, "`*` means every identity in an agent key and cannot name one")
     return value

@@ -135,7 +135,7 @@ class Sessions:
         async with self._db.tenant(caller.tenant_id) as conn:
             if far == "own":
                 statement = statement.where(bearers.c.id.in_(await _own(conn, caller)))
-            found = await keyset(conn, statement, (bearers.c.created_at, bearers.c.id), page)
+            found = await keyset(conn, statement, (bearers.c.created_at, bearers.c.id), page, of="sessions")
         return Page([_shown(row) for row in found.items], found.next_page_token)
 
     async def revoke(self, caller: Caller, session_id: str) -> dict[str, Any]:

@@ -87,7 +87,7 @@ class Grants:
         if group is not None:
             statement = statement.where(grants.c.group_name == names.group("group", group))
         async with self._db.tenant(caller.tenant_id) as conn:
-            found = await keyset(conn, statement, (grants.c.created_at, grants.c.id), page)
+            found = await keyset(conn, statement, (grants.c.created_at, grants.c.id), page, of="grants")
         return Page([_shown(row) for row in found.items], found.next_page_token)
 
     async def delete(self, caller: Caller, grant_id: str) -> dict[str, Any]:

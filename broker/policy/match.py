@@ -157,18 +157,3 @@ def _glob(pattern: str, name: str) -> bool:
             return False
         at = found + len(piece)
     return True
-
-
-def matches_pattern(text: str, ref: str) -> bool:
-    """Whether one item of `operations` matches an operation known by its `METHOD path` alone (a description's
-    difference names it so). An operation id compares with nothing here and matches, for what it may stand
-    for.
-    """
-    try:
-        pattern = parse(text)
-    except PatternError:
-        return False
-    method, _, path = ref.partition(" ")
-    if pattern.method is None:
-        return True
-    return pattern.method in ("*", method) and _path(pattern.segments, template_segments(path))

@@ -14,7 +14,7 @@ from broker.server.gathering import Gathering
 SILENT_BYTES: Final = 64 * 1024
 """Of a head or of a trailer, beside the piece in which it began: nothing of them reaches the application meanwhile."""
 HEAD_SECONDS: Final = 20.0
-"""From connecting, or from a request's first byte, to the end of its headers."""
+"""From connecting, from a request's first byte, or from an empty line before one, to the end of its headers."""
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -43,12 +43,15 @@ class BoundedProtocol(HttpToolsProtocol):
         """Counts what comes without being anything yet."""
         self._heard = False
         super().data_received(data)
-        if self._heard or not self._in_message:
-            self._silent = 0
-            return
-        self._silent += len(data)
+        self._silent = self._silent + len(data) if self._in_message and not self._heard else 0
         if self._silent > SILENT_BYTES:
             self._give_up()
+        elif not self._in_message and self._timer is None and self._idle:
+            self._await_head()  # an empty line ends uvicorn's own wait for the next request, and begins none
+
+    @property
+    def _idle(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete
 
     def on_message_begin(self) -> None:
         """A request begins."""

@@ -85,9 +85,10 @@ async def serve(orders: Orders, listening: socket.socket, on_ready: Callable[[],
 
 
 async def _end_with_parent(reader: asyncio.StreamReader) -> None:
-    """Ends this process when the channel does: the parent was killed."""
-    while await reader.read(1024):
-        pass
+    """Ends this process when the channel does, however it does: the parent was killed."""
+    with contextlib.suppress(OSError):  # reset, where the parent had not read all that we said
+        while await reader.read(1024):
+            pass
     os._exit(ORPHANED)
 
 

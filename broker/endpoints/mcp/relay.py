@@ -24,6 +24,8 @@ MAX_WAITING: Final = 64
 MAX_TOLD: Final = 2_000
 """Notifications of one call; more tell nobody anything."""
 MAX_MESSAGE: Final = 500
+MAX_READ: Final = 2_000
+"""Characters of a message that are looked at: looking for what hides costs more than the rest of a notification."""
 
 Json = dict[str, Any]
 
@@ -82,7 +84,7 @@ class Relay:
         if total is not None:
             told["total"] = total + self._shift if self._shift else total
         if isinstance(params.get("message"), str):
-            told["message"] = screen(params["message"], MAX_MESSAGE).text
+            told["message"] = screen(params["message"][:MAX_READ], MAX_MESSAGE).text
         self._waiting.append(told)
         self.arrived.set()
 

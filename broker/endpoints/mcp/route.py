@@ -47,6 +47,7 @@ STREAM_SECONDS: Final = listen.LONGEST.total_seconds() + 60
 """The bound around a whole request here, streams included; every other request has the server's own, inside."""
 
 _BEGINNINGS: Final = ("/t/", "/mcp", WELL_KNOWN)
+_CLIENT: Final = ("x-keyreeve-tenant", "x-keyreeve-identifier", handshake.HEADER, "user-agent")
 _OF_CONNECTIONS: Final = frozenset({"tools/list", *methods.WAITING, *methods.PINNED})
 _NOTHING_SAID: Final = Message(HANDSHAKE[-1], None, "", {})
 
@@ -94,12 +95,23 @@ class McpEndpoints:
             await self._metadata(scope, place)(scope, receive, send)
             return
         if scope["method"] != "POST":
-            told = "there is no stream to be got here and no session to be ended: POST each message"
-            await problem_response(Problem("method_not_allowed", told), {"Allow": "POST"})(scope, receive, send)
+            await self._not_posted(scope, place)(scope, receive, send)
             return
         response = await self._post(scope, receive, send, place)
         if response is not None:
             await response(scope, receive, send)
+
+    def _not_posted(self, scope: Scope, place: Place) -> Response:
+        """There is nothing to be got here. Whoever brings no bearer is told where to get one first: some clients look
+        for the challenge so."""
+        try:
+            parse_bearer(read_headers(scope["headers"]).get("authorization"))
+        except Refused as refused:
+            return Response(refused.body(), 400, media_type="application/json")
+        except Problem as problem:
+            return self._turned_away(problem, place)
+        told = "there is no stream to be got here and no session to be ended: POST each message"
+        return problem_response(Problem("method_not_allowed", told), {"Allow": "POST"})
 
     def _metadata(self, scope: Scope, place: Place) -> Response:
         if scope["method"] not in ("GET", "HEAD"):
@@ -318,9 +330,8 @@ class McpEndpoints:
 
 def _request_key(visit: Visit, id_: object) -> str:
     """What tells one client's request from another's, as a digest that can be shown to other processes: bearer, tenant,
-    identity, client and address besides its id."""
-    headers = visit.headers
-    who = [headers.get(name) for name in ("x-keyreeve-tenant", "x-keyreeve-identifier", "user-agent")]
+    identity, session, client and address besides its id."""
+    who = [visit.headers.get(name) for name in _CLIENT]
     named = json.dumps([visit.token.digest.hex(), *who, visit.place.path, id_ if isinstance(id_, str | int) else None])
     return hashlib.sha256(named.encode()).hexdigest()
 

@@ -120,6 +120,26 @@ def test_allow_makes_the_narrowest_grant(shell: Shell, engineer: str, running_se
     assert shell.run("allow", "0199aa00-0000-7000-8000-000000000001", "--yes").code == 1
 
 
+def test_the_connection_that_is_meant(
+    running_server: Stand, tenant: TenantKit, shell: Shell, engineer: str, tmp_path: Path
+) -> None:
+    """Of several connections `why` takes the one that knows the operation, and `exec` the only one that is granted."""
+    program = tmp_path / "one.js"
+    program.write_text("async () => 1")
+    body = {"name": "docs", "connector": "mcp", "config": {"ready": "cloudflare-docs"}}
+    tenant.admin.ok("POST", "/v1/connections", body)
+    assert shell.ok("why", engineer, "GET /zones")["allowed"] is True
+    assert shell.run("why", engineer, "GET /zonez").code == 5
+
+    other = tenant.identity()
+    tenant.connection("edge")
+    tenant.account(other, running_server.simulator.token()["value"], "edge")
+    tenant.grant({"identifier": other}, "read", "edge")
+    assert shell.ok("exec", str(program), "-i", other)["data"] == 1
+    assert shell.run("why", engineer, "GET /zones").code == 2, "two connections know it"
+    assert shell.ok("why", engineer, "GET /zones", "-c", "cloudflare")["allowed"] is True
+
+
 def test_why(shell: Shell, engineer: str) -> None:
     told = shell.ok("why", engineer, "GET /zones")
     assert (told["allowed"], told["permitted_upstream"]) == (True, "allowed")

@@ -73,7 +73,7 @@ def test_refusals_are_results_with_the_error_object(endpoint: MakeEndpoint, tena
     assert found["structuredContent"]["fix"] == "admin"
     assert found["structuredContent"]["execution_id"]
     wrong = endpoint().call("cloudflare_call", {"operation": "GET /zones", "zone": 1})
-    assert wrong["structuredContent"]["code"] == "invalid_input"
+    assert wrong["structuredContent"]["code"] == "unknown_field"
     assert endpoint().call("cloudflare_call")["structuredContent"]["code"] == "invalid_input"
     bad = endpoint().call("cloudflare_call", ZONES, **{"keyreeve/idempotency_key": 7})
     assert bad["structuredContent"]["fields"][0]["path"] == "_meta.keyreeve/idempotency_key"

@@ -121,9 +121,13 @@ def test_errors_say_what_to_do(shared: Caller) -> None:
         "no tool"
         in shared.endpoint().ask("tools/call", {"name": "cf_call", "arguments": {}}).json()["error"]["message"]
     )
-    for arguments in ({}, {"code": "1", "query": "x"}, {"cod": "1"}):
+    for arguments, code in (
+        ({}, "invalid_input"),
+        ({"code": "1", "query": "x"}, "invalid_input"),
+        ({"cod": "1"}, "unknown_field"),
+    ):
         refused = shared.endpoint().call("search", arguments)
-        assert refused["structuredContent"]["code"] == "invalid_input"
+        assert refused["structuredContent"]["code"] == code
     keyed = shared.endpoint().call("execute", {"code": "1"}, **{"keyreeve/idempotency_key": "k"})
     assert "idempotency_key" in keyed["structuredContent"]["detail"]
 

@@ -185,6 +185,25 @@ async def test_waiting_runs_are_bounded(images: Images) -> None:
         await box.quiet()
 
 
+async def test_waiting_for_a_place_and_running_are_bounded_together(images: Images) -> None:
+    begun = asyncio.Event()
+
+    async def never(_name: str, _argument: bytes) -> bytes:
+        begun.set()
+        await asyncio.sleep(1000)
+        return b"null"
+
+    code = "async () => await cloudflare.request({})"
+    async with kit(images, workers=1, runs_per_worker=1) as box:
+        first = asyncio.create_task(box.run(code, never, wall_seconds=0.5))
+        await begun.wait()
+        program, limits = Program(box.image, code), RunLimits(wall_seconds=60.0)
+        second = box.sandbox.run(program, never, tenant=THERE, limits=limits, within=2.0)
+        ended, _ = await asyncio.wait_for(asyncio.gather(second, first, return_exceptions=True), 30)
+    # On a slow machine its place may come too late to begin at all.
+    assert isinstance(ended, SandboxBusy) or (ended.error or {}).get("limit") == "wall_seconds"
+
+
 async def test_a_tenants_cap_leaves_room_for_others(images: Images) -> None:
     async with kit(images, workers=2, runs_per_worker=4, runs_per_tenant=3) as box:
         greedy = [asyncio.create_task(box.run("async () => { await sleep(300); return 1; }")) for _ in range(20)]
@@ -201,16 +220,16 @@ async def test_a_tenants_cap_leaves_room_for_others(images: Images) -> None:
 async def test_spinners_of_one_tenant_leave_a_worker_to_others(images: Images) -> None:
     async with kit(images, workers=2) as box:
         spinners = [
-            asyncio.create_task(box.run("async () => { for (;;); }", tenant=TENANTS[n % 3], cpu_seconds=0.3))
+            asyncio.create_task(
+                box.run("async () => { for (;;); }", tenant=TENANTS[n % 3], cpu_seconds=0.3, wall_seconds=120.0)
+            )
             for n in range(12)
         ]
         await asyncio.sleep(1.0)  # by now those three are known to compute much
-        times = []
         for _ in range(20):
-            started = time.perf_counter()
             assert await box.value("async () => 1", tenant=TENANTS[9]) == 1
-            times.append(time.perf_counter() - started)
-        assert sorted(times)[10] < 0.15, times
+        # Behind any of theirs each would have waited so long that all of theirs were over now.
+        assert not all(spinner.done() for spinner in spinners)
         for outcome in await asyncio.gather(*spinners):
             assert (outcome.error or {})["limit"] == "cpu_seconds"
 

@@ -44,6 +44,12 @@ def test_pages() -> None:
         assert client.pages("/v1/x", limit=1200) == list(range(1200))
 
 
+def test_a_stream_is_cut_at_newlines_alone() -> None:
+    lines = ['{"name":"a\u2028b\x85c\x0bd"}', '{"kind":"end"}']
+    with api(lambda _: httpx.Response(200, content="\n".join(lines).encode() + b"\n")) as client:
+        assert [line.decode() for line in client.lines("/v1/audit/export")] == lines
+
+
 def test_a_problem_is_told_in_words() -> None:
     problem = {
         "code": "not_granted",

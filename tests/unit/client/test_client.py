@@ -1,6 +1,7 @@
 """The client against a server of a few lines: what it sends, what it sends again, what it makes of answers."""
 
 import json
+import time
 import traceback
 from collections.abc import Iterator
 from typing import Any
@@ -44,6 +45,19 @@ def test_a_call_as_it_is_sent(server: Server, kr: Keyreeve) -> None:
     timeout: Any = request.extensions["timeout"]
     assert 0 < timeout["connect"] <= 5
     assert 120 < timeout["read"] < 180
+
+
+def test_the_timeout_of_one_call_holds_for_an_answer_that_drips() -> None:
+    class Dripping(httpx.SyncByteStream):
+        def __iter__(self) -> Iterator[bytes]:
+            for _ in range(600):
+                time.sleep(0.05)
+                yield b" "
+
+    drip = httpx.MockTransport(lambda _: httpx.Response(200, stream=Dripping()))
+    http = httpx.Client(transport=drip)
+    with Keyreeve(URL, KEY, http_client=http, max_retries=0) as client, pytest.raises(errors.Timeout):
+        client.execute_tool("c_call", timeout=0.3)
 
 
 def test_the_timeout_of_one_call(server: Server, kr: Keyreeve) -> None:

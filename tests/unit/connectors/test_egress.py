@@ -66,7 +66,7 @@ BAD_ORIGINS = [
     "https://[fc00::1]", "https://[fdff::1]", "https://[ff02::1]", "https://224.0.0.1", "https://239.255.255.250",
     "https://240.0.0.1", "https://255.255.255.255", "https://192.0.2.1", "https://198.51.100.7", "https://203.0.113.9",
     "https://198.18.0.1", "https://192.0.0.192", "https://192.88.99.1", "https://0.1.2.3", "https://256.1.1.1",
-    "https://1.1.1", "https://1.1.1.1.1", "https://100.100.100.200",
+    "https://1.1.1", "https://1.1.1.1.1", "https://100.100.100.200", "https://168.63.129.16",
     # addresses that hide another
     "https://[64:ff9b::7f00:1]", "https://[64:ff9b::a9fe:a9fe]", "https://[64:ff9b:1::7f00:1]", "https://[2002:7f00:1::]",
     "https://[2002:a9fe:a9fe::1]", "https://[2001:0:4136:e378:8000:63bf:3fff:fdd2]", "https://[2001:db8::1]",
@@ -142,7 +142,7 @@ def test_a_name_that_resolves_inward_is_refused(address: str) -> None:
 def test_a_listed_name_reaches_private_networks_but_never_metadata() -> None:
     check_address("10.0.0.7", "sim.internal", 9000, policy=OPEN, scheme="http")
     check_address("127.0.0.1", "sim.internal", 9000, policy=OPEN, scheme="http")
-    for address in ("169.254.169.254", "fe80::1", "fd00:ec2::254", "100.100.100.200", "2002:7f00:1::"):
+    for address in ("169.254.169.254", "fe80::1", "fd00:ec2::254", "100.100.100.200", "168.63.129.16", "2002:7f00:1::"):
         with pytest.raises(EgressRefused):
             check_address(address, "sim.internal", 9000, policy=OPEN, scheme="http")
     check_address("169.254.169.254", "169.254.169.254", 80, policy=OPEN, scheme="http")

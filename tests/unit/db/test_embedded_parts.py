@@ -1,5 +1,6 @@
 """The parts of the embedded server that decide without touching anything."""
 
+import asyncio
 import base64
 import hashlib
 import hmac
@@ -14,6 +15,7 @@ from broker.db.embedded.connection import ConnectionInfo
 from broker.db.embedded.errors import EmbeddedError, NoSafeUser
 from broker.db.embedded.home import make_socket_folder
 from broker.db.embedded.roles import new_passwords, password_statements, scram_verifier
+from broker.db.embedded.server import EmbeddedPostgres
 from broker.db.embedded.users import Account, find_account, stand_in
 
 INFO = ConnectionInfo("/run/keyreeve-x", superuser_password="s3", owner_password="o/2", app_password="a1")
@@ -47,8 +49,8 @@ def test_passwords_show_in_no_repr() -> None:
     assert not any(secret in repr(INFO) for secret in ("s3", "o/2", "a1"))
 
 
-def test_serving_gets_one_role() -> None:
-    serving = INFO.for_serving()
+def test_a_role_withheld_has_no_address() -> None:
+    serving = ConnectionInfo("/run/keyreeve-x", app_password="a1")
     assert serving.connect_kwargs("app")["user"] == "keyreeve_app"
     assert "o%2F2" in INFO.url("owner")
     for role in ("owner", "superuser"):
@@ -95,3 +97,25 @@ def test_socket_folder_is_fresh_private_and_short(tmp_path: Path) -> None:
     finally:
         for folder in made:
             folder.rmdir()
+
+
+async def test_a_machine_without_room_for_a_process_does_not_end_the_supervision(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried, back = 0, asyncio.Event()
+
+    async def start() -> None:
+        nonlocal tried
+        tried += 1
+        if tried == 1:
+            raise BlockingIOError("fork: resource temporarily unavailable")
+
+    server = EmbeddedPostgres(tmp_path, on_restart=lambda _: back.set())
+    monkeypatch.setattr(server, "_start_process", start)
+    keeping = asyncio.create_task(server._keep())
+    async with asyncio.timeout(30):
+        await back.wait()
+    keeping.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await keeping
+    assert tried >= 2

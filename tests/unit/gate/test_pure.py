@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
 
+import asyncpg
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,7 +16,7 @@ from broker.errors import CODES, Problem
 from broker.gate import endings
 from broker.gate.claims import HOLD_SECONDS_MAX, hold_seconds, ordered
 from broker.gate.dbclock import DatabaseClock
-from broker.gate.egress_rate import Turns
+from broker.gate.egress_rate import EgressRate, Turns
 from broker.gate.inflight import InFlight
 from broker.gate.principals import principal_key
 from broker.gate.waiting import Lines
@@ -205,3 +206,24 @@ class TestTurns:
     async def test_without_a_lease_nothing_goes(self) -> None:
         turns = Turns(lambda: 0.0)
         assert not turns.free()
+
+    @pytest.mark.parametrize("refusal", [asyncpg.LockNotAvailableError, asyncpg.DiskFullError, ConnectionResetError])
+    async def test_a_renewal_that_is_refused_does_not_end_the_renewing(self, refusal: type[Exception]) -> None:
+        """Else no call to an official origin would ever get a turn again in this process."""
+        asked = asyncio.Queue[None]()
+
+        async def fetchval(*_: Any) -> int:
+            asked.put_nowait(None)
+            if asked.qsize() == 1:
+                raise refusal("not now")
+            return 7
+
+        db: Any = SimpleNamespace(pool=SimpleNamespace(fetchval=fetchval))
+        rate = EgressRate(db, T1, 100)
+        renewing = asyncio.create_task(rate.run())
+        until = monotonic() + 30
+        await rate.turn(T2, until)
+        assert asked.qsize() >= 2
+        renewing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await renewing

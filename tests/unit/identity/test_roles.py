@@ -26,6 +26,7 @@ EXPECTED: dict[tuple[str, str], tuple[str | None, ...]] = {
     ("GET", "/v1/connections/{name}"): (ANY, ANY, NO, NO, NO),
     ("GET", "/v1/connections/{name}/definitions"): (ANY, ANY, NO, NO, NO),
     ("PATCH", "/v1/connections/{name}"): (ANY, ANY, NO, NO, NO),
+    ("GET", "/v1/connections/{name}/oauth_client"): (ANY, ANY, NO, NO, NO),
     ("PUT", "/v1/connections/{name}/oauth_client"): (ANY, ANY, NO, NO, NO),
     ("DELETE", "/v1/connections/{name}/oauth_client"): (ANY, ANY, NO, NO, NO),
     ("DELETE", "/v1/connections/{name}"): (ANY, ANY, NO, NO, NO),

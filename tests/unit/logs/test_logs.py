@@ -61,6 +61,21 @@ def test_tokens_are_masked_wherever_they_stand(stream: io.StringIO, token: str) 
     assert len(_lines(stream)) == 5
 
 
+@pytest.mark.parametrize("before", ["\n", "\t", "\r\n", "\b", "\x1c", "\\n", "x", "_", "\x1b[31m"])
+@pytest.mark.parametrize("token", TOKENS)
+def test_whatever_stands_before_a_token_does_not_hide_it(token: str, before: str) -> None:
+    """Lines are masked as JSON, where a line break ends in the letter `n`."""
+    for text in (f"refused:{before}{token}", f"refused:{before}Bearer {token}"):
+        line = redact(json.dumps({"event": text}))
+        assert json.loads(line)["event"].startswith(f"refused:{before}")
+        assert token not in line
+
+
+@given(st.text(st.sampled_from("\x00\x08\x1b\x1c\n\\ cfkbearsi_"), max_size=40))
+def test_masking_cuts_no_escape_in_two(text: str) -> None:
+    json.loads(redact(json.dumps({"a": text + "fk_" + "A" * 20, "b": text + "earer " + "B" * 20}, ensure_ascii=False)))
+
+
 def test_a_url_shows_no_password() -> None:
     shown = redact("postgresql://app:hunter2@db:5432/x and https://example.com/@me")
     assert shown == "postgresql://app:[redacted]@db:5432/x and https://example.com/@me"

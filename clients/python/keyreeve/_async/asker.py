@@ -32,7 +32,7 @@ async def pages(asker: AsyncAsker, path: str, item: type[T], query: Mapping[str,
     """The items of a list, page after page. Raises KeyreeveError."""
     token: str | None = None
     while True:
-        wanted: Any = get(path, Page[item], **query, page_size=PAGE, page_token=token)  # type: ignore[valid-type]
+        wanted: Any = get(path, Page[item], **query, page_size=PAGE, page_token=token)  # type: ignore[valid-type]  # made now
         page: Page[T] = await asker.ask(wanted)
         for found in page.items:
             yield found

@@ -108,7 +108,8 @@ class AsyncChannel:
             )
             try:
                 if response.status_code >= 300:
-                    raise refusal(response.status_code, await self._body(response), response.headers.get("retry-after"))
+                    raw = await self._body(response, None)
+                    raise refusal(response.status_code, raw, response.headers.get("retry-after"))
                 _check_plain(response)
                 rest = b""
                 async for chunk in response.aiter_bytes():
@@ -132,7 +133,7 @@ class AsyncChannel:
             request = self._request(headers, ask, timeout)
             response = await self._http.send(request, stream=True, auth=None, follow_redirects=False)
             try:
-                raw = await self._body(response)
+                raw = await self._body(response, timeout)
             finally:
                 await response.aclose()
         except (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL) as error:
@@ -166,13 +167,14 @@ class AsyncChannel:
             request.headers.update(trace_headers(self._trace))
         return request
 
-    async def _body(self, response: httpx.Response) -> bytes:
+    async def _body(self, response: httpx.Response, timeout: TimeoutSeconds) -> bytes:
         """The whole body. Raises UnexpectedAnswer where it is too large or compressed, ReadTimeout where it drips."""
         status = response.status_code
         _check_plain(response)
         chunks: list[bytes] = []
         left = self._most
-        until = monotonic() + (self._timeout.read or SERVER_SECONDS)
+        reading = self._timeout if timeout is None else limits(timeout)
+        until = monotonic() + (reading.read or SERVER_SECONDS)
         async for chunk in response.aiter_bytes():
             left -= len(chunk)
             if left < 0:

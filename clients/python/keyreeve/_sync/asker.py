@@ -35,7 +35,7 @@ def pages(asker: Asker, path: str, item: type[T], query: Mapping[str, Any]) -> I
     """The items of a list, page after page. Raises KeyreeveError."""
     token: str | None = None
     while True:
-        wanted: Any = get(path, Page[item], **query, page_size=PAGE, page_token=token)  # type: ignore[valid-type]
+        wanted: Any = get(path, Page[item], **query, page_size=PAGE, page_token=token)  # type: ignore[valid-type]  # made now
         page: Page[T] = asker.ask(wanted)
         for found in page.items:
             yield found

@@ -111,7 +111,8 @@ class Channel:
             )
             try:
                 if response.status_code >= 300:
-                    raise refusal(response.status_code, self._body(response), response.headers.get("retry-after"))
+                    raw = self._body(response, None)
+                    raise refusal(response.status_code, raw, response.headers.get("retry-after"))
                 _check_plain(response)
                 rest = b""
                 for chunk in response.iter_bytes():
@@ -135,7 +136,7 @@ class Channel:
             request = self._request(headers, ask, timeout)
             response = self._http.send(request, stream=True, auth=None, follow_redirects=False)
             try:
-                raw = self._body(response)
+                raw = self._body(response, timeout)
             finally:
                 response.close()
         except (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL) as error:
@@ -169,13 +170,14 @@ class Channel:
             request.headers.update(trace_headers(self._trace))
         return request
 
-    def _body(self, response: httpx.Response) -> bytes:
+    def _body(self, response: httpx.Response, timeout: TimeoutSeconds) -> bytes:
         """The whole body. Raises UnexpectedAnswer where it is too large or compressed, ReadTimeout where it drips."""
         status = response.status_code
         _check_plain(response)
         chunks: list[bytes] = []
         left = self._most
-        until = monotonic() + (self._timeout.read or SERVER_SECONDS)
+        reading = self._timeout if timeout is None else limits(timeout)
+        until = monotonic() + (reading.read or SERVER_SECONDS)
         for chunk in response.iter_bytes():
             left -= len(chunk)
             if left < 0:

@@ -77,7 +77,7 @@ class KeyreeveToolset(AbstractToolset[Any]):
         name: str,
         tool_args: dict[str, Any],
         ctx: RunContext[Any],
-        tool: ToolsetTool[Any],  # noqa: ARG002
+        tool: ToolsetTool[Any],  # noqa: ARG002 - the toolset's own signature
     ) -> Any:
         """Makes the call. Raises ToolFailed for an error, ApiError where the session or identity has ended."""
         call_id = ctx.tool_call_id or f"call-{secrets.token_hex(8)}"
