@@ -2,8 +2,9 @@
 
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import lru_cache
 from typing import Any, Final
 
@@ -102,11 +103,7 @@ def check_config(config: Mapping[str, Json]) -> dict[str, Json]:
     Raises:
         InvalidConfig: names every unknown field and every wrong value.
     """
-    problems = [
-        FieldProblem(str(name)[:100], f"unknown field; known fields: {', '.join(_KNOWN)}")
-        for name in list(config)[:20]
-        if name not in _KNOWN
-    ]
+    problems = [_unknown(str(name), _KNOWN) for name in list(config)[:20] if name not in _KNOWN]
     checked = {
         "url": _url(config, problems),
         "prefix": _flag(config, "prefix", default=True, problems=problems),
@@ -187,7 +184,7 @@ def check_credential(credential: Mapping[str, Any]) -> tuple[str, bytes, tuple[s
         raise _refuse("kind", f"must be one of {', '.join(known)}")
     for name in credential:
         if name not in known[kind]:
-            raise _refuse(str(name)[:100], f"unknown field of kind {kind}")
+            raise InvalidInput([_unknown(str(name), known[kind])])
     if kind == "none":
         return "none", b"none " + secrets.token_hex(16).encode(), ()  # its own: see `sessions`
     if kind == "bearer":
@@ -206,6 +203,12 @@ def _header(name: Json, value: Json) -> bytes:
     if not isinstance(value, str) or len(value) > MAX_HEADER_VALUE or _HEADER_VALUE.fullmatch(value) is None:
         raise _refuse("value", "is required: printable ASCII, without white space around it")
     return orjson.dumps({"name": name, "value": value})
+
+
+def _unknown(name: str, known: Sequence[str]) -> FieldProblem:
+    near = get_close_matches(name[:100], known, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"known fields: {', '.join(known)}"
+    return FieldProblem(name[:100], f"unknown field; {hint}", unknown=True)
 
 
 def _refuse(field: str, problem: str) -> InvalidInput:

@@ -91,6 +91,14 @@ def error_of(told: Mapping[str, Any], calls: Sequence[CallRecord], failures: Fai
     return error
 
 
+def not_looked_up(words: Mapping[str, str], told: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """The `error` of a search for one operation that is not there: its program is ours, and has no line that the model
+    wrote. None for any other end."""
+    if told is None or "operation" not in words or told.get("kind", "thrown") != "thrown":
+        return None
+    return {"code": "unknown_operation", "detail": str(told.get("message", ""))[:_MAX_DETAIL], "fix": "model"}
+
+
 def _upstream(told: Mapping[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if isinstance(told.get("status"), int):

@@ -30,7 +30,7 @@ from broker.tools.codemode.host import Requests, Standing
 from broker.tools.codemode.keeping import Keeping, Owner
 from broker.tools.codemode.on_record import OnRecord, may_write
 from broker.tools.codemode.ready import ReadySandbox
-from broker.tools.codemode.reporting import Failures, error_of, tell_done
+from broker.tools.codemode.reporting import Failures, error_of, not_looked_up, tell_done
 from broker.tools.codemode.running import Running, shown
 from broker.tools.codemode.sandbox.errors import SandboxUnavailable
 from broker.tools.codemode.sandbox.program import Host, Outcome, Program
@@ -263,8 +263,7 @@ class CodeMode:
         calls = () if requests is None else requests.calls
         most = int(job.view.config.get("result_chars", RESULT_CHARS))
         warnings += [f"{ran.log_dropped} log entries were left out"] if ran.log_dropped else []
-        data, truncated = None, False
-        error: dict[str, Any] | None = None
+        data, truncated, error = None, False, None
         if requests is not None and requests.would is not None:
             data, truncated, error = await shown(dumps({"would": requests.would}), most, calls)
         elif ran.ok:
@@ -282,7 +281,8 @@ class CodeMode:
                 )
             warnings += ["dry run: the program made no write"] if job.request.dry_run and requests is not None else []
         else:
-            error = error_of(ran.error or {}, calls, Failures() if requests is None else requests.failures)
+            failures = Failures() if requests is None else requests.failures
+            error = not_looked_up(placed.wanted.words, ran.error) or error_of(ran.error or {}, calls, failures)
         kept = ran.value if ran.ok and error is None and placed.wanted.kind == "execute" else None
         outcome = "ok" if error is None else str(error["code"])
         try:

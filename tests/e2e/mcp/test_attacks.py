@@ -121,7 +121,7 @@ def test_two_bearers_are_none(endpoint: MakeEndpoint) -> None:
     headers = [*here.headers.items(), ("authorization", "Bearer x"), ("content-type", "application/json")]
     reply = here.api.http.build_request("POST", here.path, content=b"{}", headers=headers)
     reply.headers = httpx.Headers([*reply.headers.multi_items(), ("authorization", f"Bearer {here.api.key}")])
-    assert here.api.http.send(reply).status_code == 400
+    assert here.api.http.send(reply).status_code == 422
 
 
 def test_refusals_that_are_found_here_are_on_record(

@@ -11,7 +11,7 @@ import pytest
 from bench.kit import Engineer, TenantKit
 from broker.errors import Problem
 from broker.gate.types import CallRecord
-from broker.tools.codemode.run import _tell_done
+from broker.tools.codemode.reporting import tell_done
 from broker.tools.codemode.shrink import OMITTED, shrink
 
 EXECUTE = "/v1/tools/execute"
@@ -52,11 +52,11 @@ def test_an_earlier_result_goes_with_the_grant_it_was_made_under(
 def test_a_refusal_after_writes_does_not_free_the_key() -> None:
     """`sent` decides whether a key is freed and whether a client repeats."""
     problem = Problem("unavailable", "the execution could not be written to the audit")
-    _tell_done(problem, [CallRecord(1, "POST", "/client/v4/zones", 200, "write", True)])
+    tell_done(problem, [CallRecord(1, "POST", "/client/v4/zones", 200, "write", True)])
     assert problem.sent is True
     assert "POST /client/v4/zones" in problem.detail
     problem = Problem("unavailable", "…")
-    _tell_done(problem, [CallRecord(1, "GET", "/client/v4/zones", 200, "read", True)])
+    tell_done(problem, [CallRecord(1, "GET", "/client/v4/zones", 200, "read", True)])
     assert problem.sent is None
 
 
