@@ -113,7 +113,7 @@ def call(
 
 def execute(
     cli: Cli,
-    file: Annotated[typer.FileText, typer.Argument(metavar="FILE.js", help="The program; `-` reads standard input.")],
+    file: Annotated[str, typer.Argument(metavar="FILE.js", help="The program; `-` reads standard input.")],
     connection: Annotated[
         str | None,
         typer.Option("--connection", "-c", help="Default: the only one, or cloudflare."),
@@ -138,7 +138,7 @@ def execute(
 
     echo 'async () => (await cloudflare.request({path: "/zones"})).result.map(z => z.name)' | keyreeve exec -
     """
-    inputs = {"code": file.read(MAX_PROGRAM + 1)} | ({} if account_id is None else {"account_id": account_id})
+    inputs = {"code": _program(file)} | ({} if account_id is None else {"account_id": account_id})
     kind, person = "search" if search else "execute", cli.identifier(identifier)
     tool = f"{connection}_{kind}" if connection else _only_tool(cli, kind, person)
     body: dict[str, Any] = {"tool_name": tool, "tool_input": inputs}
@@ -152,6 +152,13 @@ def execute(
         "deadline_seconds": deadline,
     }
     _execute(cli, body, given)
+
+
+def _program(file: str) -> str:
+    try:
+        return parse.read_file(file).decode()[: MAX_PROGRAM + 1]
+    except UnicodeDecodeError:
+        raise Usage(f"{file} is no program: it is not UTF-8 text") from None
 
 
 def _only_tool(cli: Cli, kind: str, identifier: str | None) -> str:

@@ -16,10 +16,10 @@ from typing import Any, Final
 import orjson
 
 from connectors.base import Json, RawAnswer
-from connectors.errors import ConnectorError, UpstreamTimeout, UpstreamUnreachable
+from connectors.errors import ConnectorError, EgressRefused, UpstreamTimeout, UpstreamUnreachable
 from connectors.mcp_upstream.line import Headers, Line
 from connectors.mcp_upstream.listening import Listening
-from connectors.mcp_upstream.rounds import MAX_REQUESTS, Round, request_of
+from connectors.mcp_upstream.rounds import MAX_ASKED, MAX_REQUESTS, TOO_MUCH, Round, request_of
 from connectors.mcp_upstream.streams import AnswerWatch, Heard
 
 MAX_RESUMES: Final = 100
@@ -64,7 +64,8 @@ async def ask(
 
 
 async def _resumed(line: Line, headers: Headers, watch: AnswerWatch) -> RawAnswer:
-    """The answer, of a stream that ended before it. Raises UpstreamUnreachable where the server does not go on."""
+    """The answer, of a stream that ended before it. Raises UpstreamFault where the server does not go on: the call was
+    sent, whatever became of the request for its stream."""
     for _ in range(MAX_RESUMES):
         last = watch.resumes_at
         if last is None:
@@ -80,6 +81,9 @@ async def _resumed(line: Line, headers: Headers, watch: AnswerWatch) -> RawAnswe
             if watch.resumes_at is None:
                 raise
             continue
+        except (UpstreamTimeout, EgressRefused) as fault:
+            kind = UpstreamTimeout if isinstance(fault, UpstreamTimeout) else UpstreamUnreachable
+            raise kind(f"the server ended its stream before the answer: {fault}", sent="unknown") from None
         if watch.answer is not None:
             return raw
         if not watch.begins(raw.status, raw.headers):
@@ -123,7 +127,7 @@ class _Questions:
         answer = {"jsonrpc": "2.0", "id": id_, **await self._reply(message)}
         # Whether the server took it shows with the answer to the call.
         with contextlib.suppress(ConnectorError):
-            await self._line.post(self._headers, orjson.dumps(answer))
+            await self._line.tell(self._headers, orjson.dumps(answer))
 
     async def _reply(self, message: Mapping[str, Json]) -> Mapping[str, Any]:
         if message["method"] == "ping":
@@ -131,6 +135,8 @@ class _Questions:
         round_ = self._round
         if round_ is None or round_.put is None or not round_.passed:
             return _error(METHOD_NOT_FOUND, "this client answers no such request")
+        if len(orjson.dumps(message)) > MAX_ASKED:
+            return _error(INVALID_REQUEST, TOO_MUCH)
         asked = request_of(round_, self._clean(message))
         if isinstance(asked, str):
             return _error(INVALID_REQUEST, asked)

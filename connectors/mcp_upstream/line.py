@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from time import monotonic
-from typing import Literal
+from typing import Final, Literal
 
 from connectors.auth import Authorisation
 from connectors.base import HttpSender, Prepared, RawAnswer
@@ -11,6 +11,9 @@ from connectors.errors import UpstreamTimeout
 from connectors.mcp_upstream.streams import MAX_ANSWER, AnswerWatch
 
 Headers = tuple[tuple[str, str], ...]
+
+MAX_TOLD: Final = 64 * 1024
+"""Bytes that are read of what comes back for a message that is owed no answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,15 +32,24 @@ class Line:
         return self.until - monotonic()
 
     async def post(self, headers: Headers, body: bytes, watch: AnswerWatch | None = None) -> RawAnswer:
-        """Sends one message. Raises UpstreamFault, EgressRefused."""
+        """Sends one request. Raises UpstreamFault, EgressRefused."""
         return await self._send("POST", headers, body, watch)
+
+    async def tell(self, headers: Headers, body: bytes) -> None:
+        """Sends a notification, or an answer: a message that is owed none. Raises as `post`."""
+        await self._send("POST", headers, body, None, MAX_TOLD)
 
     async def get(self, headers: Headers, watch: AnswerWatch) -> RawAnswer:
         """Asks for a stream. Raises as `post`."""
         return await self._send("GET", headers, None, watch)
 
     async def _send(
-        self, method: Literal["GET", "POST"], headers: Headers, body: bytes | None, watch: AnswerWatch | None
+        self,
+        method: Literal["GET", "POST"],
+        headers: Headers,
+        body: bytes | None,
+        watch: AnswerWatch | None,
+        most: int = MAX_ANSWER,
     ) -> RawAnswer:
         left = self.left()
         if left <= 0:
@@ -50,7 +62,7 @@ class Line:
             headers=(*headers, *self.authorisation.headers),
             body=body,
             timeout_seconds=left,
-            max_response_bytes=MAX_ANSWER,
+            max_response_bytes=most,
             allowed_origins=self.allowed_origins,
             watch=watch,
         )

@@ -47,7 +47,8 @@ class Listening:
 
 
 class _Stream:
-    """Asked for again whenever it ends, until it is closed, or the server turns out to have none."""
+    """Asked for again whenever it ends, until it is closed, or the server turns out to have none. The bounds of a
+    stream (`streams`) are over all that comes until then."""
 
     def __init__(self, calls: Sequence[tuple[Line, Asked]], headers: Headers) -> None:
         self._calls = calls
@@ -67,13 +68,14 @@ class _Stream:
         await asyncio.wait({self._task})
 
     async def _run(self) -> None:
+        watch = _Watch(self._take, self._settled)
         try:
             while self._calls:
                 line, _ = self._calls[-1]
-                watch = _Watch(self._take, self._settled)
+                watch.streamed = False
                 with contextlib.suppress(ConnectorError):
                     await line.get(self._headers, watch)
-                if not watch.streamed:
+                if not watch.streamed or watch.broken:
                     return
                 await asyncio.sleep(AGAIN_SECONDS if watch.retry is None else max(watch.retry / 1_000, LEAST_AGAIN))
         finally:

@@ -39,6 +39,7 @@ MAX_ASKED: Final = 64 * 1024
 MAX_STATE: Final = 16 * 1024
 MAX_KEY: Final = 100
 MAX_TOLD: Final = 1_000
+TOO_MUCH: Final = "the server asks for more than can be passed on"
 
 _MODES: Final = ("form", "url")
 _SAMPLING: Final = (
@@ -137,6 +138,9 @@ def asked(round_: Round, result: Mapping[str, Any]) -> dict[str, Json] | str:
         requests = {}
     if not isinstance(requests, dict) or len(requests) > MAX_REQUESTS or not (requests or isinstance(state, str)):
         return "the server asks for something in a form that cannot be passed on"
+    # Before anything is looked for in it.
+    if len(orjson.dumps(requests)) > MAX_ASKED or len(str(state or "")) > MAX_STATE:
+        return TOO_MUCH
     shown: dict[str, Json] = {}
     for key, request in requests.items():
         if not 0 < len(key) <= MAX_KEY or not isinstance(request, dict):
@@ -148,8 +152,6 @@ def asked(round_: Round, result: Mapping[str, Any]) -> dict[str, Json] | str:
     found: dict[str, Json] = {"inputRequests": shown}
     if isinstance(state, str):
         found["requestState"] = state
-    if len(orjson.dumps(shown)) > MAX_ASKED or len(str(state or "")) > MAX_STATE:
-        return "the server asks for more than can be passed on"
     return found
 
 

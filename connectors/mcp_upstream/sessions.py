@@ -110,7 +110,7 @@ async def _take_back(line: Line, session: _Session, id_: int) -> None:
     message = orjson.dumps({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params})
     with contextlib.suppress(ConnectorError, TimeoutError):
         async with asyncio.timeout(TAKE_BACK_SECONDS):
-            await line.post(_headers(session), message)
+            await line.tell(_headers(session), message)
 
 
 def key_of(line: Line, client: Client) -> bytes:
@@ -145,5 +145,5 @@ async def _handshake(line: Line, capabilities: Mapping[str, Json]) -> _Session |
         raise UpstreamUnreachable("its session id is malformed", sent=True)
     session = _Session(version, given)
     # Whether the server took the notification shows with the next request.
-    await line.post(_headers(session), b'{"jsonrpc":"2.0","method":"notifications/initialized"}')
+    await line.tell(_headers(session), b'{"jsonrpc":"2.0","method":"notifications/initialized"}')
     return session

@@ -101,7 +101,7 @@ class Events:
 
 class AnswerWatch:
     """Implements `connectors.base.Watch` for the answer to one request. `answer` is its message, once it has come;
-    without an id there is none, and the stream is read to its end."""
+    without an id there is none, and the stream is read to its end. `broken`: what came was no JSON, or too much."""
 
     def __init__(self, id_: int | None, heard: Heard | None = None, asked: Asked | None = None) -> None:
         self._id = id_
@@ -109,12 +109,13 @@ class AnswerWatch:
         self._asked = asked
         self._events = Events()
         self._size = 0
+        self.broken = False
         self.answer: bytes | None = None
 
     @property
     def resumes_at(self) -> str | None:
         """The event after which a stream that ended without the answer goes on; None where it does not."""
-        return self._events.last_id if self.answer is None else None
+        return self._events.last_id if self.answer is None and not self.broken else None
 
     @property
     def retry(self) -> int | None:
@@ -138,7 +139,7 @@ class AnswerWatch:
                 raise ResponseTooLarge(MAX_ANSWER)
             return any(self._ends(event) for event in self._events.feed(piece))
         except UpstreamFault:
-            self._events.last_id = None
+            self.broken = True
             raise
 
     def _ends(self, event: bytes) -> bool:

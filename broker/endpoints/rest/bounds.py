@@ -32,18 +32,20 @@ STREAMS = frozenset({"/v1/audit/export"})
 
 
 def accepted_hosts(public_url: str | None, host: str, port: int) -> frozenset[str]:
-    """The `Host` values this server answers to: the public URL's, else the loopback names of its own port.
+    """The `Host` values this server answers to: the public URL's, and at its own port the loopback names and the address
+    that it listens at, which commands on this machine use.
 
     Anything else is refused, so a page on a rebound DNS name cannot reach it (DNS rebinding).
     """
-    if public_url is not None:
-        parts = urlsplit(public_url)
-        name = (parts.hostname or "").lower()
-        default = {"https": 443, "http": 80}.get(parts.scheme)
-        named = {f"{name}:{parts.port}"} if parts.port else {name, f"{name}:{default}"}
-        return frozenset(named | {f"127.0.0.1:{port}", f"localhost:{port}"})
-    names = {"127.0.0.1", "localhost", "[::1]", host.lower()}
-    return frozenset({f"{n}:{port}" for n in names} | (names if port == 80 else set()))
+    names = {"127.0.0.1", "localhost", "[::1]", f"[{host}]" if ":" in host else host.lower()}
+    own = {f"{name}:{port}" for name in names} | (names if port == 80 else set())
+    if public_url is None:
+        return frozenset(own)
+    parts = urlsplit(public_url)
+    name = (parts.hostname or "").lower()
+    name = f"[{name}]" if ":" in name else name
+    default = {"https": 443, "http": 80}.get(parts.scheme)
+    return frozenset(own | ({f"{name}:{parts.port}"} if parts.port else {name, f"{name}:{default}"}))
 
 
 def heads(app: Application) -> Application:

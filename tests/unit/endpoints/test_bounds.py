@@ -116,3 +116,7 @@ def test_the_public_url_names_the_hosts() -> None:
     assert {"keys.acme.example", "keys.acme.example:443"} <= hosts
     assert "evil.example" not in hosts
     assert "keys.acme.example:9999" not in hosts
+    assert {"127.0.0.1:8700", "[::1]:8700"} <= hosts
+    assert "10.1.2.3:8700" in accepted_hosts("https://keys.acme.example", "10.1.2.3", 8700)
+    assert "[fd00::1]:8700" in accepted_hosts(None, "fd00::1", 8700)
+    assert "[fd00::2]:9000" in accepted_hosts("http://[fd00::2]:9000", "127.0.0.1", 8700)
