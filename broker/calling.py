@@ -12,13 +12,12 @@ from broker.accounts.upstream_oauth.gate import RenewingGate, RenewingMaintenanc
 from broker.accounts.upstream_oauth.giving_back import GivingBack
 from broker.accounts.upstream_oauth.renewals import Renewals
 from broker.accounts.views import Views
-from broker.db.server_checks import ExternalDatabase
 from broker.gate.admission import Admissions
 from broker.gate.dispatch import Dispatch
 from broker.gate.egress_rate import EgressRate
 from broker.gate.executions import OpenExecutions
 from broker.gate.idempotency import Idempotency
-from broker.gate.inflight import CancelListener, Drain, InFlight
+from broker.gate.inflight import Drain, InFlight
 from broker.gate.maintenance import Maintenance
 from broker.gate.nodes import Nodes
 from broker.gate.perform import Gate
@@ -49,7 +48,6 @@ class Calls:
 
 async def assemble_calls(
     settings: Settings,
-    database: ExternalDatabase,
     parts: Sealed,
     http: HttpClient,
     views: Views,
@@ -71,8 +69,7 @@ async def assemble_calls(
     pace = EgressRate(parts.db, parts.node.boot, limits.egress_per_second)
     calling: dict[str, Any] = {"dispatch": dispatch, "clock": parts.clock, "limits": limits, "in_flight": in_flight}
     calling["pace"] = pace
-    for background in (pace.run(), CancelListener(in_flight, database.connect_kwargs()).run()):
-        stack.push_async_callback(ended, asyncio.ensure_future(background))
+    stack.push_async_callback(ended, asyncio.ensure_future(pace.run()))
     nodes = Nodes(parts.db, parts.node)
     principals = Principals(parts.vault_.platform_digest)
     maintaining = {**calling, "admissions": admissions, "principals": principals}

@@ -1,6 +1,6 @@
 """Turns: no tenant's requests crowd out another's in one process.
 
-A request is its party's: the home tenant of its bearer where this process has seen that bearer accepted, else the
+A request is its party's: the home tenant of its bearer where this process has last seen that bearer accepted, else the
 address it comes from (nobody can stand in another tenant's line by naming it). While one tenant alone asks, nothing
 waits. For a second after requests of two tenants came one after the other, each party has at most `share` requests at
 work at once; its others wait in a line of its own, first come, first served. Addresses always share. A request is at
@@ -93,6 +93,10 @@ class Turn:
         if self.payer != tenant_id:
             self.payer = tenant_id
             self._turns.remember(self._bearer, tenant_id)
+
+    def refused(self) -> None:
+        """The bearer is good no more: the next that shows it stands in the line of its address."""
+        self._turns.forget(self._bearer)
 
     def afford(self) -> None:
         """Returns if the party may have a large body read. Raises Problem `rate_limited`."""
@@ -206,6 +210,11 @@ class Turns:
             if len(self._tenants) > REMEMBERED:
                 self._tenants.popitem(last=False)
 
+    def forget(self, bearer: bytes | None) -> None:
+        """Requests with this `Authorization` are nobody's that is known."""
+        if bearer is not None:
+            self._tenants.pop(bearer, None)
+
     def afford(self, key: Key) -> None:
         """Returns if the party may have a large body read. Raises Problem `rate_limited`: in how many seconds."""
         left = self._paid_until.get(key, 0.0) - self._elapsed() - ADVANCE_SECONDS / PAID_SHARE
@@ -250,6 +259,13 @@ def belongs(tenant_id: UUID) -> None:
     turn = _current.get()
     if turn is not None:
         turn.belongs(tenant_id)
+
+
+def refused() -> None:
+    """The current request's bearer was refused: whose it was, if anybody's, is not who asks."""
+    turn = _current.get()
+    if turn is not None:
+        turn.refused()
 
 
 @contextmanager

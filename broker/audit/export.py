@@ -92,7 +92,7 @@ class AuditExport:
         count = 0
         with self._counted(tenant_id):
             while True:
-                async with self._reading, self._db.tenant(tenant_id) as conn:
+                async with self._reading, self._db.snapshot(tenant_id) as conn:
                     found = await step(conn, tenant_id, where, after=after, size=BATCH, walk=WALK, newest_first=False)
                     outcomes = await self._outcomes(conn, tenant_id, found.rows, horizon)
                 if found.rows:

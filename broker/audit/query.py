@@ -80,7 +80,7 @@ class AuditQuery:
         after = page.past("audit")
         began = time.monotonic()
         while True:
-            async with self._db.tenant(caller.tenant_id) as conn:
+            async with self._db.snapshot(caller.tenant_id) as conn:
                 found = await step(
                     conn,
                     caller.tenant_id,

@@ -132,7 +132,8 @@ async def step(
     walk: int,
     newest_first: bool,
 ) -> Step:
-    """At most `size` rows among the next `walk` rows beyond `after`. Runs in a tenant's transaction."""
+    """At most `size` rows among the next `walk` rows beyond `after`. Runs in a snapshot of a tenant's: where it stopped
+    is asked after what it found, and what was written between would move the one against the other."""
     params = where.params | {"tenant": tenant_id, "walk": walk, "size": size}
     if after is not None:
         params |= {"at": after[0], "id": after[1]}

@@ -2,6 +2,7 @@
 
 import json
 import os
+import stat
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -37,9 +38,13 @@ def put(file: Path, section: str, name: str, entry: Mapping[str, Any], *, replac
 def read_text(file: Path) -> str:
     """What the file holds, nothing where there is none. Raises Unreadable."""
     try:
-        if file.stat().st_size > MAX_BYTES:
+        found = file.stat()
+        if not stat.S_ISREG(found.st_mode):
+            raise Unreadable(f"{file} is no plain file")
+        if found.st_size > MAX_BYTES:
             raise Unreadable(f"{file} is too large")
-        return file.read_text(encoding="utf-8")
+        with file.open(encoding="utf-8", newline="") as text:  # each line with the end that it has
+            return text.read()
     except FileNotFoundError:
         return ""
     except OSError as error:
@@ -72,7 +77,7 @@ def _write(file: Path, text: str) -> None:
     mode = file.stat().st_mode & 0o777 if file.exists() else 0o600
     handle, made = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as out:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="") as out:
             out.write(text)
             out.flush()
             os.fsync(out.fileno())

@@ -24,6 +24,7 @@ class Database:
 
     def __init__(self, engine: AsyncEngine, pool: asyncpg.Pool) -> None:
         self._engine = engine
+        self._snapshots = engine.execution_options(isolation_level="REPEATABLE READ")
         self.pool = pool
 
     @classmethod
@@ -82,6 +83,13 @@ class Database:
     async def tenant(self, tenant_id: UUID) -> AsyncIterator[AsyncConnection]:
         """One transaction that sees and writes `tenant_id`'s rows only. Commits on leaving, rolls back on an error."""
         async with self._engine.begin() as connection:
+            await connection.execute(_SCOPE, {"tenant": str(tenant_id)})
+            yield connection
+
+    @asynccontextmanager
+    async def snapshot(self, tenant_id: UUID) -> AsyncIterator[AsyncConnection]:
+        """As `tenant`, for reading alone: what its statements see was there when the first began."""
+        async with self._snapshots.begin() as connection:
             await connection.execute(_SCOPE, {"tenant": str(tenant_id)})
             yield connection
 

@@ -5,6 +5,7 @@ that may connect can read them, and no authority, for each could have sent them.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from typing import Final
 
@@ -19,6 +20,9 @@ TROUBLE: Final = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.Interfac
 """What a database that is away looks like."""
 
 _FIRST_DELAY, _MOST_DELAY = 0.1, 5.0
+ALIVE_SECONDS: Final = 30.0
+ANSWER_SECONDS: Final = 10.0
+"""How often the connection is tried, and how long it may take to answer: a network that forgot it does not say so."""
 
 
 class Notices:
@@ -57,9 +61,14 @@ class Notices:
         try:
             for channel in self._hearers:
                 await connection.add_listener(channel, self._heard)
-            await lost.wait()
+            while not lost.is_set():
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(lost.wait(), ALIVE_SECONDS)
+                if not lost.is_set():
+                    await connection.execute("select 1", timeout=ANSWER_SECONDS)
         finally:
-            if not connection.is_closed():
+            # Whatever comes of it must not stand in for what ended the listening: that may be a cancellation.
+            with contextlib.suppress(*TROUBLE):
                 await connection.close(timeout=2)
 
     def _heard(self, _connection: object, _pid: int, channel: str, payload: object) -> None:

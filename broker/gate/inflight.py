@@ -11,13 +11,12 @@ from contextlib import contextmanager
 from time import monotonic
 from uuid import UUID
 
-import asyncpg
 import structlog
 
 from broker.db import functions
 from broker.db.database import Database
 from broker.errors import Problem
-from broker.gate.revoke import CANCEL_CHANNEL, OpenCall, Revoked
+from broker.gate.revoke import OpenCall, Revoked
 from broker.ids import parse_id
 
 _log = structlog.get_logger(__name__)
@@ -93,6 +92,13 @@ class InFlight:
             call.stop()
         return len(found)
 
+    def heard(self, payload: str) -> None:
+        """A notice of `CANCEL_CHANNEL`: a revocation in some process named these calls, and those of them that run here
+        end. Where the notice is lost they end at their own deadlines."""
+        stopped = self.stop([i for i in map(parse_id, payload.split(",")[:1000]) if i is not None])
+        if stopped:
+            _log.info("calls_stopped", calls=stopped)
+
 
 def _crowded(who: str, limit: int) -> Problem:
     return Problem(
@@ -132,43 +138,3 @@ class Drain:
                 break
             await asyncio.sleep(min(0.05, max(0.0, until - monotonic())))
         return frozenset(call_id for ids in by_tenant.values() for call_id in ids)
-
-
-class CancelListener:
-    """Hears of revocations on other processes and stops their calls here.
-
-    Reconnects by itself; while it does, hints are lost, and the calls end at their own deadlines.
-    """
-
-    def __init__(self, in_flight: InFlight, connect: dict[str, object]) -> None:
-        self._in_flight = in_flight
-        self._connect = connect
-
-    async def run(self) -> None:
-        """Listens until cancelled."""
-        delay = 0.1
-        while True:
-            try:
-                await self._listen()
-                delay = 0.1
-            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
-                _log.warning("cancel_listener_lost", error=type(error).__name__, retry_seconds=delay)
-            await asyncio.sleep(delay)
-            delay = min(delay * 2, 5.0)
-
-    async def _listen(self) -> None:
-        connection = await asyncpg.connect(**self._connect, timeout=10)
-        lost = asyncio.Event()
-        connection.add_termination_listener(lambda _: lost.set())
-        try:
-            await connection.add_listener(CANCEL_CHANNEL, self._heard)
-            await lost.wait()
-        finally:
-            if not connection.is_closed():
-                await connection.close(timeout=2)
-
-    def _heard(self, _connection: object, _pid: int, _channel: str, payload: object) -> None:
-        ids = [parse_id(text) for text in str(payload).split(",")[:1000]]
-        stopped = self._in_flight.stop([i for i in ids if i is not None])
-        if stopped:
-            _log.info("calls_stopped", calls=stopped)

@@ -170,8 +170,10 @@ class Authenticator:
         except UnknownIdentity as unknown:
             async with self._db.tenant(unknown.caller.tenant_id) as conn:
                 raise await unknown_identity(conn, unknown.caller, unknown.identifier) from None
-        except Problem:
+        except Problem as problem:
             self.forget(token, asked)
+            if problem.code in ("unauthenticated", "session_expired"):
+                turns.refused()
             raise
         turns.belongs(token.tenant_id)
         return resolved if resolved.caller.identity is None else self._remember(token, asked, resolved)

@@ -14,7 +14,8 @@ from broker.server.gathering import Gathering
 SILENT_BYTES: Final = 64 * 1024
 """Of a head or of a trailer, beside the piece in which it began: nothing of them reaches the application meanwhile."""
 HEAD_SECONDS: Final = 20.0
-"""From connecting, from a request's first byte, or from an empty line before one, to the end of its headers."""
+"""From connecting, from a request's first byte, or from what comes before one (an empty line, the rest of a body that
+was answered already), to the end of its headers."""
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -46,8 +47,10 @@ class BoundedProtocol(HttpToolsProtocol):
         self._silent = self._silent + len(data) if self._in_message and not self._heard else 0
         if self._silent > SILENT_BYTES:
             self._give_up()
-        elif not self._in_message and self._timer is None and self._idle:
-            self._await_head()  # an empty line ends uvicorn's own wait for the next request, and begins none
+        elif self._timer is None and self._idle:
+            # What ends uvicorn's own wait for the next request and begins none: an empty line, or a body's rest that
+            # comes after the answer.
+            self._await_head()
 
     @property
     def _idle(self) -> bool:

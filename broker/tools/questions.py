@@ -66,9 +66,7 @@ class Questions:
             self._carried.open(id_, _bound(caller), now)
         except Problem:
             return
-        content = orjson.dumps(reply)
-        if len(content) > MAX_ANSWER:
-            content = b"null"
+        content = _content(reply)
         if id_ in self._waiting:
             self._hand_over(id_, content)
             return
@@ -89,6 +87,15 @@ class Questions:
         answer = self._waiting[id_]
         if not answer.done():
             answer.set_result(orjson.loads(content))
+
+
+def _content(reply: Reply) -> bytes:
+    """The answer as it travels: none where it is too long, or holds a number that JSON has but few can read."""
+    try:
+        content = orjson.dumps(reply)
+    except orjson.JSONEncodeError:
+        return b"null"
+    return content if len(content) <= MAX_ANSWER else b"null"
 
 
 def _bound(caller: Caller) -> bytes:

@@ -67,6 +67,8 @@ class Sessions:
         """
         key = key_of(line, client)
         session = self._kept.get(key)
+        if session is not None:
+            self._kept.move_to_end(key)  # those not used for longest go first
         for attempt in (1, 2):
             if session is None:
                 opened = await self._open(line, client, key)

@@ -6,10 +6,11 @@ admits with a revoked credential, while `broker.accounts.giving_back` says `pend
 """
 
 import asyncio
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Final, Literal
 from uuid import UUID
+from weakref import WeakValueDictionary
 
 import structlog
 from sqlalchemy import bindparam, text
@@ -36,7 +37,7 @@ WAIT: Final = 5.0
 """Seconds that whoever revokes waits for the answers; they come all the same."""
 LASTS: Final = timedelta(seconds=30)
 AT_ONCE: Final = 8
-"""Calls under way in this process: offboardings of many people ask no server without bound."""
+"""Calls of one tenant under way in this process: offboardings of many people ask no server without bound."""
 POLL_SECONDS: Final = 0.1
 
 _log = structlog.get_logger(__name__)
@@ -64,7 +65,7 @@ _UNDER_WAY: Final = text(
 _DONE: Final = text(
     """
     update broker.accounts set giving_back = :standing
-     where tenant_id = :tenant and id = :account and giving_back = 'pending'"""
+     where tenant_id = :tenant and id = :account and giving_back = 'pending' returning id"""
 )
 
 
@@ -79,8 +80,10 @@ class GivingBack:
         self._clock = clock
         self._views = views
         self._maintenance = maintenance
-        self._room = asyncio.Semaphore(AT_ONCE)
+        self._rooms: WeakValueDictionary[UUID, asyncio.Semaphore] = WeakValueDictionary()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._asking: dict[UUID, asyncio.Task[None]] = {}
+        """By account: whoever asks again meanwhile waits for the same answer."""
 
     async def close(self, seconds: float = WAIT) -> None:
         """Waits a while for what is under way. What is not done then stays `pending` until it is asked for again."""
@@ -99,7 +102,7 @@ class GivingBack:
         async with self._db.tenant(caller.tenant_id) as conn:
             await conn.execute(_ASK, asked)
             found = (await conn.execute(_STANDING, asked)).all()
-        tasks = [self._spawn(self._one(caller, row)) for row in found if row.giving_back == "pending"]
+        tasks = [self._task(caller, row) for row in found if row.giving_back == "pending"]
         if tasks:
             await asyncio.wait(tasks, timeout=seconds)
         return await self.standing(caller.tenant_id, account_ids)
@@ -110,11 +113,19 @@ class GivingBack:
             found = await conn.execute(_STANDING, {"tenant": tenant_id, "accounts": list(account_ids)})
         return {row.id: row.giving_back or "kept" for row in found}
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
+    def _task(self, caller: Caller, row: Any) -> asyncio.Task[None]:
+        task = self._asking.get(row.id)
+        if task is None:
+            task = self._asking[row.id] = asyncio.create_task(self._one(caller, row))
+            self._tasks.add(task)
+            task.add_done_callback(self._ended)
         return task
+
+    def _room(self, tenant_id: UUID) -> asyncio.Semaphore:
+        room = self._rooms.get(tenant_id)
+        if room is None:
+            room = self._rooms[tenant_id] = asyncio.Semaphore(AT_ONCE)
+        return room
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
@@ -122,11 +133,15 @@ class GivingBack:
             _log.error("giving_back_failed", error=type(task.exception()).__name__)
 
     async def _one(self, caller: Caller, row: Any) -> None:
-        async with self._room:
-            standing, why = await self._asked(caller, row)
+        try:
+            async with self._room(caller.tenant_id):
+                standing, why = await self._asked(caller, row)
+        finally:
+            del self._asking[row.id]  # before the end is written: whoever asks once it is has it asked anew
         values = {"tenant": caller.tenant_id, "account": row.id, "standing": standing}
         async with self._db.tenant(caller.tenant_id) as conn:
-            await conn.execute(_DONE, values)
+            if (await conn.execute(_DONE, values)).one_or_none() is None:
+                return  # somebody asked beside us, and theirs has ended: the gate may have refused ours for that
             await self._trail.change(
                 conn,
                 caller,

@@ -23,8 +23,12 @@ class OutwardOnly:
         checked = check_origin(origin, policy=self._policy)
         return self._policy.allows(checked.host, checked.port)
 
-    async def send(self, *, origin: str, **request: Any) -> RawAnswer:
-        """As `HttpSender.send`. Raises EgressRefused too for an origin that is opened."""
+    def check(self, origin: str) -> None:
+        """Raises EgressRefused for an origin that is opened, or may never be asked."""
         if self.opened(origin):
             raise EgressRefused("origin", "A server outside may not name an address inside your network.")
+
+    async def send(self, *, origin: str, **request: Any) -> RawAnswer:
+        """As `HttpSender.send`. Raises EgressRefused too for an origin that is opened."""
+        self.check(origin)
         return await self._http.send(origin=origin, **request)

@@ -204,7 +204,13 @@ class UpstreamSignIns:
     async def _discover(self, url: str) -> SignIn:
         server = split_url(url)
         challenge = await discovery.challenge_of(self._http, origin=server.origin, path=server.path, query=server.query)
-        return await discovery.discover(self._asking(url), url, challenge)
+        asking = self._asking(url)
+        found = await discovery.discover(asking, url, challenge)
+        if asking is self._outward and found.revocation_endpoint is not None:
+            # The one endpoint that is not asked during a sign-in: the gate asks it, which reaches what is opened.
+            revocation = urlsplit(found.revocation_endpoint)
+            self._outward.check(f"{revocation.scheme}://{revocation.netloc}")
+        return found
 
     async def _leave(
         self,

@@ -128,9 +128,10 @@ def _id(body: Mapping[str, Any]) -> RequestId:
 def _read(headers: Headers, body: Mapping[str, Any], id_: RequestId) -> Message:
     method, params = body.get("method"), body.get("params")
     version = headers.get("mcp-protocol-version")
-    if version in HANDSHAKE and "method" not in body and ("result" in body or "error" in body):
+    spoken = HANDSHAKE[1] if version is None else version  # what a missing header means, since 2025-06-18
+    if spoken in HANDSHAKE and "method" not in body and ("result" in body or "error" in body):
         result = body.get("result")
-        return Message(version, None, "", {}, reply=Reply(id_, result if isinstance(result, dict) else None))
+        return Message(spoken, None, "", {}, reply=Reply(id_, result if isinstance(result, dict) else None))
     if not isinstance(method, str) or not 0 < len(method) <= MAX_METHOD:
         raise Refused(INVALID_REQUEST, "method is missing: answers to requests of ours are not awaited")
     if params is not None and not isinstance(params, dict):
@@ -139,7 +140,7 @@ def _read(headers: Headers, body: Mapping[str, Any], id_: RequestId) -> Message:
     meta = params.get("_meta")
     meta = meta if isinstance(meta, dict) else None
     if version is None and (meta is None or META_VERSION not in meta):
-        version = HANDSHAKE[1]  # what a missing header means, since 2025-06-18
+        version = spoken
     if version in HANDSHAKE:
         return Message(version, id_, method, params, meta or {}, capabilities_of(headers.get(HEADER)))
     if id_ is None:

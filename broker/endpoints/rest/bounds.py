@@ -32,8 +32,8 @@ STREAMS = frozenset({"/v1/audit/export"})
 
 
 def accepted_hosts(public_url: str | None, host: str, port: int) -> frozenset[str]:
-    """The `Host` values this server answers to: the public URL's, and at its own port the loopback names and the address
-    that it listens at, which commands on this machine use.
+    """The `Host` values this server answers to: the public URL's, and at its own port the loopback names and the
+    address that it listens at, which commands on this machine use.
 
     Anything else is refused, so a page on a rebound DNS name cannot reach it (DNS rebinding).
     """

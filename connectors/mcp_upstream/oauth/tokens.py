@@ -128,12 +128,18 @@ async def give_back(http: HttpSender, held: Tokens) -> None:
     """
     if held.revocation_endpoint is None:
         raise NoRevocation
+    refused: TokenRefused | None = None
     for token, hint in ((held.refresh_token, "refresh_token"), (held.access_token, "access_token")):
         if token is None:
             continue
         raw = await _post(http, held.revocation_endpoint, held.client, {"token": token, "token_type_hint": hint})
         if raw.status != 200:
-            raise _refusal(raw)
+            refusal = _refusal(raw)
+            if not isinstance(refusal, TokenRefused):
+                raise refusal
+            refused = refused or refusal
+    if refused is not None:
+        raise refused
 
 
 async def _post(http: HttpSender, endpoint: str, client: OAuthClient, fields: Mapping[str, str]) -> RawAnswer:

@@ -3,12 +3,14 @@ pipes as Claude Desktop does."""
 
 import json
 import queue
+import socket
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
@@ -20,6 +22,15 @@ from tests.e2e.node_clients.conftest import Expire
 from tests.e2e.oauth.person import Person
 
 ZONES = {"operation": "GET /zones"}
+
+
+def listens(host: str | None, port: int | None) -> bool:
+    """Whether anybody takes connections there."""
+    try:
+        socket.create_connection((host or "", port or 0), timeout=5).close()
+    except OSError:
+        return False
+    return True
 
 
 class Desktop:
@@ -53,16 +64,11 @@ class Desktop:
             self._answers.put(json.loads(line))
 
     def _listen(self) -> None:
-        """It prints the address that it opens a browser at, and only then listens for who comes back from there."""
         assert self.process.stderr is not None
-        opened = ""
         for line in self.process.stderr:
             self.told.append(line)
             if line.startswith("http") and "/oauth/authorize?" in line:
-                opened = line.strip()
-            if opened and "OAuth callback server running at" in line:
-                self._asked.put(opened)
-                opened = ""
+                self._asked.put(line.strip())
 
     def say(self, method: str, given: dict[str, Any] | None = None) -> int:
         """Sends a request; its id."""
@@ -92,11 +98,18 @@ class Desktop:
         return result
 
     def asked(self) -> str:
-        """The address that it wants a browser to open."""
+        """The address that it wants a browser to open, once it listens for who comes back from there: it may print the
+        one before it does the other."""
         try:
-            return self._asked.get(timeout=PATIENCE)
+            address = self._asked.get(timeout=PATIENCE)
         except queue.Empty:
             pytest.fail("".join(self.told[-40:]))
+        back = urlsplit(parse_qs(urlsplit(address).query)["redirect_uri"][0])
+        until = time.monotonic() + PATIENCE
+        while not listens(back.hostname, back.port):
+            assert time.monotonic() < until, "".join(self.told[-40:])
+            time.sleep(0.05)
+        return address
 
     def stop(self) -> None:
         """As Claude Desktop does when it is closed."""

@@ -7,6 +7,7 @@ from uuid import UUID
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from broker.audit import query as query_module
 from broker.audit import scan
@@ -146,6 +147,23 @@ async def test_pages_neither_skip_nor_repeat(varied: World, walk: int, monkeypat
                 break
             await varied.trail.refusal(varied.caller(), RefusalFacts("newer"))
         assert [i for i in seen if i in whole] == whole
+
+
+async def test_what_is_written_between_two_statements_repeats_nothing(
+    varied: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a step stopped is asked after what it found: both must speak of the same rows."""
+    monkeypatch.setattr(query_module, "WALK", 5)
+    whole = [i["id"] for i in await varied.items(varied.auditor())]
+    execute = AsyncConnection.execute
+
+    async def written(self: AsyncConnection, statement: Any, *rest: Any, **more: Any) -> Any:
+        if "as walked" in str(statement):
+            await varied.trail.refusal(varied.caller(), RefusalFacts("newer"))
+        return await execute(self, statement, *rest, **more)
+
+    monkeypatch.setattr(AsyncConnection, "execute", written)
+    assert [i["id"] for i in await varied.items(varied.auditor())] == whole
 
 
 async def test_an_impatient_answer_can_be_resumed(varied: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,9 +3,12 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import asyncpg
+import pytest
 
+from broker.db import notices as listening
 from broker.db.database import Database
 from broker.db.notices import Notices
 from tests.conftest import Server
@@ -71,3 +74,68 @@ async def test_a_lost_connection_is_made_again(db: Database, server: Server) -> 
         await admin.close()
         assert gone, "nobody listened"
         await listens(notices, heard, "again")
+
+
+class Wire:
+    """A way to the server that can fall silent under the connections it has, as where a network drops what it knew."""
+
+    def __init__(self, server: dict[str, Any]) -> None:
+        self._server = server
+        self._live: list[asyncio.Event] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def fall_silent(self) -> None:
+        for live in self._live:
+            live.clear()
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[dict[str, Any]]:
+        """The connection arguments that lead through it."""
+        listener = await asyncio.start_server(self._join, "127.0.0.1", 0)
+        try:
+            yield {**self._server, "host": "127.0.0.1", "port": listener.sockets[0].getsockname()[1], "ssl": False}
+        finally:
+            listener.close()
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        host, port = self._server["host"], self._server["port"]
+        there, out = await (
+            asyncio.open_unix_connection(f"{host}/.s.PGSQL.{port}")
+            if str(host).startswith("/")
+            else asyncio.open_connection(host, port)
+        )
+        live = asyncio.Event()
+        live.set()
+        self._live.append(live)
+        for source, target in ((reader, out), (there, writer)):
+            task = asyncio.ensure_future(self._pump(source, target, live))
+            self._tasks.add(task)
+
+    async def _pump(self, source: asyncio.StreamReader, target: asyncio.StreamWriter, live: asyncio.Event) -> None:
+        try:
+            while data := await source.read(65_536):
+                await live.wait()
+                target.write(data)
+                await target.drain()
+        finally:
+            target.close()
+
+
+async def test_a_connection_that_fell_silent_is_given_up(
+    db: Database, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is ever said on it: only asking shows that it is gone."""
+    monkeypatch.setattr(listening, "ALIVE_SECONDS", 0.1)
+    monkeypatch.setattr(listening, "ANSWER_SECONDS", 1.0)
+    wire = Wire(server.app)
+    async with asyncio.timeout(60), wire.open() as way:
+        notices = Notices(db, way)
+        heard = Heard(notices)
+        async with running(notices):
+            await listens(notices, heard)
+            wire.fall_silent()
+            await listens(notices, heard, "again")
+            wire.fall_silent()  # and stopping does not wait for it

@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from time import monotonic
 from typing import Any
 from uuid import UUID
@@ -15,11 +16,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from broker.clock import SystemClock
 from broker.db import functions
 from broker.db.database import Database
+from broker.db.notices import Notices
 from broker.errors import Problem
 from broker.gate import revoke
-from broker.gate.inflight import CancelListener
 from broker.gate.types import Performed
 from broker.identity.taking import hold_minter
+from broker.turns import Turns
 from connectors.base import Answer, Prepared
 from tests.integration.gate.world import OK, Node, Person, Upstream, World, forever
 from vault.store import Vault
@@ -195,6 +197,21 @@ async def test_what_is_minted_waits_for_the_revocation_of_its_ancestors(
     assert caught.value.code == "unauthenticated"
 
 
+async def test_a_revoked_token_stands_in_its_tenants_line_no_more(world: World) -> None:
+    priya = await world.person("priya")
+    turns = Turns(most=4, share=2)
+    payers = []
+    for _ in range(3):
+        turn = await turns.take(b"Bearer " + priya.token.encode(), "192.0.2.1")
+        payers.append(turn.payer)
+        with suppress(Problem):
+            await world.resolve(priya.token)
+        turn.end()
+        async with world.db.tenant(world.tenant_id) as conn:
+            await revoke.bearer(conn, world.tenant_id, priya.bearer_id, "test", SystemClock().now())
+    assert payers == ["192.0.2.1", world.tenant_id, "192.0.2.1"]
+
+
 async def test_offboarding_takes_sessions_keys_of_its_own_and_accounts(world: World, node: Node) -> None:
     priya, marco = await world.person("priya"), await world.person("marco")
     own, _ = await world.key(identifiers=["priya"])
@@ -247,7 +264,9 @@ async def test_a_revocation_elsewhere_stops_the_call_here_and_drains(
         raise AssertionError
 
     upstream.reply = hang
-    listener = asyncio.create_task(CancelListener(here.in_flight, server.app).run())
+    notices = Notices(here.db, server.app)
+    notices.hear(revoke.CANCEL_CHANNEL, here.in_flight.heard)
+    listener = asyncio.create_task(notices.run())
     call = await world.call(priya, upstream)
     running = asyncio.create_task(here.gate.perform(call, upstream.prepared()))
     while not upstream.sent:

@@ -5,11 +5,12 @@ from typing import Any
 
 import pytest
 
-from broker.accounts.upstream_oauth.giving_back import GivingBack
+from broker.accounts.upstream_oauth.giving_back import AT_ONCE, GivingBack
 from broker.accounts.upstream_oauth.renewals import Standing
 from broker.errors import Problem
 from broker.gate import revoke
 from broker.gate.maintenance import Maintenance, MaintenanceCall
+from broker.ids import new_id
 from connectors.base import Answer, Prepared, RateHint
 from connectors.errors import UpstreamUnreachable
 from connectors.mcp_upstream.oauth.errors import NoRevocation
@@ -115,6 +116,37 @@ async def test_the_end_of_a_process_waits_for_no_server(stand: Stand) -> None:
     assert told == {stand.place.account_id: "deleted"}
 
 
+async def test_asking_again_and_again_asks_its_server_once(stand: Stand) -> None:
+    """Or whoever owns an account at a server that does not answer could fill this process with such calls."""
+    go_on = asyncio.Event()
+
+    class Slow(Taking):
+        async def perform(self, call: MaintenanceCall, prepared: Prepared) -> Answer:
+            answer = await super().perform(call, prepared)
+            await go_on.wait()
+            return answer
+
+    await revoked(stand)
+    account_id, caller = stand.place.account_id, stand.place.caller
+    taking = Slow(stand)
+    giver = giving_back(stand, taking)
+    for _ in range(3):
+        assert await giver.give_back(caller, [account_id], seconds=0.2) == {account_id: "pending"}
+    go_on.set()
+    assert await giver.give_back(caller, [account_id], seconds=30) == {account_id: "deleted"}
+    assert len(taking.taken) == 1
+
+
+async def test_one_tenants_servers_keep_nobody_elses_waiting(stand: Stand) -> None:
+    giver = giving_back(stand, Taking(stand))
+    await revoked(stand)
+    busy = giver._room(new_id())
+    for _ in range(AT_ONCE):
+        await busy.acquire()
+    account_id = stand.place.account_id
+    assert await giver.give_back(stand.place.caller, [account_id], seconds=30) == {account_id: "deleted"}
+
+
 async def test_nothing_of_an_account_that_stands_is_given_back(stand: Stand) -> None:
     taking: Any = Taking(stand)
     giver = giving_back(stand, taking)
@@ -124,3 +156,27 @@ async def test_nothing_of_an_account_that_stands_is_given_back(stand: Stand) -> 
     await revoked(stand)
     assert await giver.give_back(stand.place.caller, [account_id]) == {account_id: "kept"}, "nor what is no sign-in"
     assert taking.taken == []
+
+
+async def test_who_asks_beside_another_tells_nothing_else(stand: Stand) -> None:
+    """The gate admits the second call no more once the first has ended: what is done is not told as failed."""
+    arrived, go_on = asyncio.Event(), asyncio.Event()
+
+    class Late(Taking):
+        async def perform(self, call: MaintenanceCall, prepared: Prepared) -> Answer:
+            arrived.set()
+            await go_on.wait()
+            return await super().perform(call, prepared)
+
+    await revoked(stand)
+    account_id, caller = stand.place.account_id, stand.place.caller
+    late = giving_back(stand, Late(stand, Problem("revoked", "the account was revoked")))
+    second = asyncio.create_task(late.give_back(caller, [account_id], seconds=30))
+    await asyncio.wait_for(arrived.wait(), 30)
+    first = giving_back(stand, Taking(stand))
+    done = {account_id: "deleted"}
+    assert await first.give_back(caller, [account_id], seconds=30) == done
+    go_on.set()
+    assert await second == done
+    changes = await stand.world.changed("account.given_back")
+    assert [change["body"]["summary"]["upstream"] for change in changes] == ["deleted"]

@@ -1,6 +1,7 @@
 """The provider says that somebody's session ended: what ends here, and what no junk can do."""
 
 import asyncio
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -9,7 +10,9 @@ from sqlalchemy import text
 from broker.errors import Problem
 from broker.identity.logins import Login, Logins, NewLogin
 from broker.identity.oidc import fetching
-from broker.identity.oidc.errors import BadToken
+from broker.identity.oidc.discovery import Metadata
+from broker.identity.oidc.errors import BadToken, OidcFault
+from broker.identity.oidc.logouts import AT_ONCE
 from broker.identity.oidc.providers import Wanted
 from connectors.simulators.oidc.provider import Account
 from tests.integration.identity.world import refused
@@ -180,6 +183,37 @@ async def test_a_flood_of_junk_keeps_no_true_one_out(linked: Stage) -> None:
     assert not await stands(linked, login)
     assert linked.provider.asked.count("/keys") <= asked + 1
     assert len(await linked.told("identity.provider_logout_refused")) == 20
+
+
+async def test_no_tenant_waits_for_anothers_provider(linked: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    login = await linked.sign_in(priya("s-1"))
+    platform = await linked.world.platform()
+    await linked.oidc.providers.put(platform, Wanted(linked.provider.issuer, "elsewhere", SECRET))
+    monkeypatch.setattr(linked.provider, "issuer", "http://slow.test")
+    async with linked.world.db.tenant(platform.tenant_id) as conn:
+        slow = {"issuer": linked.provider.issuer}
+        await conn.execute(text("update broker.sign_in_providers set issuer = :issuer"), slow)
+    theirs = [linked.provider.logout_token("elsewhere", session="s-1") for _ in range(AT_ONCE)]
+    monkeypatch.undo()
+    asking, answered, real = asyncio.Semaphore(0), asyncio.Event(), fetching.Documents.metadata
+
+    async def metadata(self: fetching.Documents, issuer: str, now: datetime) -> Metadata:
+        if issuer == slow["issuer"]:
+            asking.release()
+            await answered.wait()
+        return await real(self, issuer, now)
+
+    monkeypatch.setattr(fetching.Documents, "metadata", metadata)
+    waiting = asyncio.gather(*(hear(linked, one, tenant=linked.world.home) for one in theirs), return_exceptions=True)
+    try:
+        async with asyncio.timeout(30):
+            for _ in theirs:
+                await asking.acquire()
+            assert await hear(linked, session="s-1") == 1
+    finally:
+        answered.set()
+        assert all(isinstance(fault, OidcFault) for fault in await waiting)
+    assert not await stands(linked, login)
 
 
 async def test_keys_may_rotate(linked: Stage) -> None:

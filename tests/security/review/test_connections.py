@@ -17,7 +17,7 @@ Seen = list[list[tuple[bytes, bytes]]]
 
 async def _listen(seen: Seen) -> AsyncIterator[int]:
     async def app(scope: Any, receive: Any, send: Any) -> None:
-        while (await receive()).get("more_body"):
+        while scope["path"] != "/early" and (await receive()).get("more_body"):
             pass
         if scope["path"] == "/slow":
             await asyncio.sleep(0.5)
@@ -131,6 +131,31 @@ async def test_an_empty_line_ends_no_request_that_is_being_answered(port: int, m
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n\r\n")
     assert b" 204 " in await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 30)
+    writer.close()
+
+
+async def test_an_answered_connection_is_not_held_by_the_rest_of_a_body(
+    port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever has no key is answered before their body is read, and may not drip it for ever."""
+    early = b"POST /early HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\n"
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    for _ in range(2):
+        writer.write(early)
+        assert b" 204 " in await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 30)
+        writer.write(b"rest")  # whoever sends it is heard again
+    monkeypatch.setattr(protocol, "HEAD_SECONDS", 0.2)
+    writer.write(early.replace(b"4", b"100000"))
+    assert b" 204 " in await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 30)
+
+    async def drip() -> None:
+        while True:
+            writer.write(b"a")
+            await writer.drain()
+            await asyncio.sleep(0.05)
+
+    with pytest.raises(ConnectionError):
+        await asyncio.wait_for(drip(), 30)
     writer.close()
 
 

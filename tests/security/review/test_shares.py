@@ -35,6 +35,8 @@ class _Database:
 
         yield SimpleNamespace(scalar=scalar)
 
+    snapshot = tenant
+
 
 class _Trail:
     async def change(self, *_: Any, **__: Any) -> None:

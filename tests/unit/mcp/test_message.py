@@ -56,7 +56,6 @@ def test_a_good_call_of_each_era() -> None:
         (b'{"jsonrpc":"2.0","id":null,"method":"ping"}', -32600),
         (b'{"jsonrpc":"2.0","id":1.5,"method":"ping"}', -32600),
         (b'{"jsonrpc":"2.0","id":true,"method":"ping"}', -32600),
-        (b'{"jsonrpc":"2.0","id":1,"result":{}}', -32600),
         (b'{"jsonrpc":"2.0","id":1,"method":"ping","params":[]}', -32602),
     ],
 )
@@ -154,3 +153,12 @@ def test_a_name_that_the_sdk_encodes_is_understood(name: str) -> None:
     body["params"]["name"] = name
     headers["mcp-name"] = encode_header_value(name)
     assert read_message(headers, orjson.dumps(body)).params["name"] == name
+
+
+@pytest.mark.parametrize("header", [{}, *({"mcp-protocol-version": version} for version in HANDSHAKE)])
+def test_an_answer_to_a_question_of_ours_is_one_in_every_older_era(header: dict[str, str]) -> None:
+    answer = orjson.dumps({"jsonrpc": "2.0", "id": "q", "result": {"action": "decline"}})
+    reply = read_message(header, answer).reply
+    assert reply is not None
+    assert (reply.id, reply.result) == ("q", {"action": "decline"})
+    assert refused({"mcp-protocol-version": MODERN[0]}, orjson.loads(answer)).code == -32600

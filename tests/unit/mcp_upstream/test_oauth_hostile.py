@@ -8,6 +8,7 @@ import orjson
 import pytest
 
 from broker.accounts.upstream_oauth.outward import OutwardOnly
+from broker.accounts.upstream_oauth.sign_ins import UpstreamSignIns, make_upstream_sign_ins
 from connectors.base import RawAnswer
 from connectors.egress import EgressPolicy
 from connectors.errors import EgressRefused, UpstreamUnreachable
@@ -126,6 +127,23 @@ async def test_who_is_outside_has_nobody_inside_asked() -> None:
         OutwardOnly(web, policy).opened("https://localhost")
 
 
+@pytest.mark.parametrize("inside", [f"{INSIDE}/api/delete?everything=1", "https://localhost/x"])
+async def test_nor_asked_when_tokens_are_given_back(inside: str) -> None:
+    """That is sent by the gate, as calls are, which reach what the operator opened."""
+    nothing: Any = None
+    parts = dict.fromkeys(("db", "vault_", "trail", "clock", "views"), nothing)
+    policy = EgressPolicy.parse(["wiki.corp.example:8443"])
+
+    def sign_ins(**metadata: Any) -> UpstreamSignIns:
+        return make_upstream_sign_ins(base_url="https://k.example", http=published(**metadata), egress=policy, **parts)
+
+    with pytest.raises(EgressRefused):
+        await sign_ins(revocation_endpoint=inside)._discover(SERVER)
+    found = await sign_ins(revocation_endpoint=f"{ISSUER}/revoke")._discover(SERVER)
+    assert found.revocation_endpoint == f"{ISSUER}/revoke"
+    assert (await sign_ins()._discover(SERVER)).revocation_endpoint is None
+
+
 @pytest.mark.parametrize("ends", [0, -1, 2**40, 2**63, "soon", 1.5e9, True, None])
 async def test_a_secret_that_ends_at_no_date_does_not_end(ends: Any) -> None:
     web = Web({f"{ISSUER}/register": {"client_id": "c", "client_secret": "s", "client_secret_expires_at": ends}})
@@ -151,6 +169,13 @@ async def test_both_tokens_are_given_back() -> None:
         await give_back(web, replace(HELD, revocation_endpoint=None))
 
 
+async def test_one_that_is_refused_keeps_the_other_from_nothing() -> None:
+    web = Web({f"{ISSUER}/revoke": {"error": "unsupported_token_type"}}, 400)
+    with pytest.raises(TokenRefused):
+        await give_back(web, HELD)
+    assert [b"hint=access_token" in (body or b"") for body in web.bodies] == [False, True]
+
+
 @pytest.mark.parametrize(
     ("status", "body", "fault"),
     [
@@ -165,4 +190,4 @@ async def test_only_a_plain_yes_is_one(status: int, body: Any, fault: type[Excep
     web = Web({f"{ISSUER}/revoke": body}, status)
     with pytest.raises(fault):
         await give_back(web, HELD)
-    assert len(web.asked) == 1
+    assert len(web.asked) == (2 if fault is TokenRefused else 1)

@@ -138,6 +138,17 @@ async def test_a_client_that_can_be_asked_has_a_session_of_its_own() -> None:
     assert older.told == [{}, form, form]
 
 
+async def test_a_session_in_use_is_not_pushed_out_by_new_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("connectors.mcp_upstream.sessions.MAX_SESSIONS", 2)
+    older, sessions = Older(), Sessions()
+    _, body = wire.request("2025-11-25", "tools/call", {"name": "x"})
+    for made_up in range(4):
+        await send(sessions, line_to(older), body)
+        await send(sessions, line_to(older), body, Client({"roots": {}}, f"priya:{made_up}"))
+    await send(sessions, line_to(older), body)
+    assert [session for session, _ in older.calls][::2] == ["s1"] * 5
+
+
 async def test_a_refused_handshake_is_the_answer() -> None:
     older, sessions = Older(), Sessions()
     older.refuses = 401

@@ -1,5 +1,6 @@
 """What `keyreeve mcp add codex` does to a TOML file: one table, and nothing else."""
 
+import os
 import tomllib
 from pathlib import Path
 
@@ -86,3 +87,21 @@ def test_what_cannot_be_changed_safely_is_left(tmp_path: Path, text: str) -> Non
 def test_any_text_comes_back(tmp_path_factory: pytest.TempPathFactory, value: str) -> None:
     file = tmp_path_factory.mktemp("toml") / "config.toml"
     assert tomllib.loads(put(file, {"url": value}))["mcp_servers"]["keyreeve"]["url"] == value
+
+
+def test_other_lines_keep_their_ends(tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    before = THEIRS.replace("\n", "\r\n").encode()
+    file.write_bytes(before)
+    put(file)
+    assert file.read_bytes().startswith(before.rstrip())
+
+
+def test_what_is_no_file_is_not_read(tmp_path: Path) -> None:
+    """A folder that somebody else made may hold a link to what never ends."""
+    file, device = tmp_path / "config.toml", tmp_path / "pipe"
+    os.mkfifo(device)
+    file.symlink_to(device)
+    # So that reading it would end.
+    with os.fdopen(os.open(device, os.O_RDWR), "wb"), pytest.raises(Unreadable, match="no plain file"):
+        put(file)

@@ -93,6 +93,16 @@ async def test_answers_are_bounded_and_questions_expire() -> None:
         assert not answer.done()
 
 
+@pytest.mark.parametrize("odd", [{"content": {"n": 2**70}}, {"content": {"n": -(2**64)}}])
+async def test_an_answer_that_json_of_others_cannot_hold_is_none(odd: Any) -> None:
+    notices = Notices()
+    here, there = process(notices), process(notices)
+    for where in (here, there):
+        with here.put(PRIYA) as (id_, answer):
+            await where.answered(PRIYA, id_, odd)
+            assert await answer is None
+
+
 async def test_a_notice_that_is_none_of_ours_is_nothing() -> None:
     notices = Notices()
     here = process(notices)

@@ -10,7 +10,7 @@ import pytest
 
 from broker import turns as module
 from broker.errors import Problem
-from broker.turns import PAID_BYTES, REMEMBERED, Turn, Turns, belongs, elsewhere, paid
+from broker.turns import PAID_BYTES, REMEMBERED, Turn, Turns, belongs, elsewhere, paid, refused
 
 ONE, OTHER = UUID(int=1), UUID(int=2)
 HOME = "192.0.2.1"
@@ -143,6 +143,18 @@ async def test_once_accepted_a_bearer_is_its_tenants(turns: Turns) -> None:
     again = [asyncio.create_task(turns.take(bearer, HOME)) for _ in range(4)]
     await _settled()
     assert all(task.done() for task in again), "four at once, which no address has"
+
+
+async def test_a_bearer_that_was_refused_stands_in_its_tenants_line_no_more(turns: Turns) -> None:
+    """Or whoever has a key that was revoked could fill the line of those whose it was."""
+    for payer in (ONE, HOME):
+        turn = await turns.take(_bearer(ONE), HOME)
+        assert turn.payer == payer
+        refused()
+        turn.end()
+    turn = await turns.take(None, HOME)
+    refused()
+    turn.end()
 
 
 async def test_who_waits_for_an_upstream_is_not_at_work(turns: Turns) -> None:

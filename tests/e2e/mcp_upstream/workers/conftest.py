@@ -14,3 +14,9 @@ def running_server() -> Iterator[Installed[McpServers]]:
         yield installed
         faults = [line for line in installed.server.logs().splitlines() if b'"unhandled"' in line]
     assert not faults, f"{len(faults)} requests met a fault of ours, the first: {faults[0][:4000]!r}"
+
+
+@pytest.fixture(scope="session")
+def servers(running_server: Installed[McpServers]) -> McpServers:
+    """Those that this installation may reach."""
+    return running_server.upstream
