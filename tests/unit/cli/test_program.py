@@ -19,6 +19,7 @@ sign-in-provider.link sign-in-provider.unlink sign-in-provider.list
 identities.create identities.list identities.show identities.update identities.offboard
 connections.create connections.list connections.show connections.update connections.delete
 connections.refresh connections.accept
+connections.client.show connections.client.set connections.client.remove
 accounts.list accounts.show accounts.deposit accounts.revoke accounts.verify
 grants.create grants.list grants.delete keys.create keys.list keys.revoke
 sessions.create sessions.list sessions.revoke sign-in-link connect-link
