@@ -132,9 +132,10 @@ async def test_asking_again_and_again_asks_its_server_once(stand: Stand) -> None
     giver = giving_back(stand, taking)
     for _ in range(3):
         assert await giver.give_back(caller, [account_id], seconds=0.2) == {account_id: "pending"}
-    go_on.set()
-    assert await giver.give_back(caller, [account_id], seconds=30) == {account_id: "deleted"}
     assert len(taking.taken) == 1
+    go_on.set()
+    await giver.close(30)
+    assert await giver.standing(caller.tenant_id, [account_id]) == {account_id: "deleted"}
 
 
 async def test_one_tenants_servers_keep_nobody_elses_waiting(stand: Stand) -> None:
