@@ -84,7 +84,7 @@ async def main() -> None:
     most, at_work = (100_000, 100_000) if chosen.unlimited else (Limits().requests_per_tenant, chosen.at_work)
     arguments = ["--requests-per-tenant", str(most), "--requests-at-work", str(at_work)]
     with Installed(Lab, arguments=arguments) as stand:
-        bench = Bench(stand, 8)
+        bench = Bench(stand, 64)  # as many budgets: it must not run out of them
         hot = stand.tenant("hot")
         await bench.measure("through", 2, 1)
         for name, (flood, part) in floods(bench, hot).items():
