@@ -4,7 +4,8 @@ A server of 2026-07-28 that wants something first (a form, a page opened, a samp
 `input_required`; the client answers it and sends the same request again. An older one asks while the call runs
 (`dialogue`), which only a client that waits for the call can answer. What may be asked for is bounded three times:
 by what the client declared, by the connection's `asks`, and here: credentials are asked for in no form, pages are plain
-https, every text is screened. The server's own state goes round as it is; whoever hands it to a client seals it. Pure.
+https, what a person is told is screened. Messages for a client's model are the server's own words, without secrets.
+The server's own state goes round as it is; whoever hands it to a client seals it. Pure.
 """
 
 import re

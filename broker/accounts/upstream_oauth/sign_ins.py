@@ -327,7 +327,11 @@ class UpstreamSignIns:
                 redirect_uri=back.redirect_uri,
                 scope=back.scope,
             )
-            await self.clients.used(back.tenant_id, sign_in.issuer)
+            try:
+                await self.clients.used(back.tenant_id, sign_in.issuer)
+            except BaseException:
+                await self.return_unused(back, tokens)
+                raise
             return tokens
         except TokenRefused as refused:
             if refused.code in ("invalid_client", "unauthorized_client"):

@@ -2,20 +2,23 @@
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
+from uuid import uuid4
 
 import orjson
 import pytest
 
 from broker.accounts.upstream_oauth.outward import OutwardOnly
-from broker.accounts.upstream_oauth.sign_ins import UpstreamSignIns, make_upstream_sign_ins
+from broker.accounts.upstream_oauth.sign_ins import Back, UpstreamSignIns, make_upstream_sign_ins
+from broker.domain import Connection
 from connectors.base import RawAnswer
 from connectors.egress import EgressPolicy
 from connectors.errors import EgressRefused, UpstreamUnreachable
 from connectors.mcp_upstream.oauth.discovery import SignIn, discover
 from connectors.mcp_upstream.oauth.errors import NoRegistration, NoRevocation, NoSignIn, TokenRefused
 from connectors.mcp_upstream.oauth.registration import register
-from connectors.mcp_upstream.oauth.tokens import Tokens, give_back
+from connectors.mcp_upstream.oauth.tokens import OAuthClient, Tokens, give_back
 
 SERVER = "https://mcp.example.com/mcp"
 ISSUER = "https://as.example.com"
@@ -191,3 +194,31 @@ async def test_only_a_plain_yes_is_one(status: int, body: Any, fault: type[Excep
     with pytest.raises(fault):
         await give_back(web, HELD)
     assert len(web.asked) == (2 if fault is TokenRefused else 1)
+
+
+async def test_tokens_are_given_back_where_the_sign_in_cannot_be_noted() -> None:
+    """The database may go away between the server's answer and ours: live tokens that nobody holds must not stay."""
+    place = uuid4()
+    granted = {"access_token": "at", "refresh_token": "rt", "token_type": "Bearer"}
+    web = Web({f"{ISSUER}/token": granted, f"{ISSUER}/revoke": {}})
+
+    class Views:
+        async def connection(self, *_: object) -> Any:
+            return SimpleNamespace(config={"url": SERVER})
+
+    async def away(*_: object) -> None:
+        raise ConnectionResetError
+
+    nothing: Any = None
+    parts = dict.fromkeys(("db", "vault_", "trail", "clock"), nothing)
+    views: Any = Views()
+    signs = make_upstream_sign_ins(
+        base_url="https://k.example", http=web, egress=EgressPolicy.parse([]), views=views, **parts
+    )
+    signs.clients.used = away  # type: ignore[method-assign]  # stands for a database that is away
+    client = OAuthClient("c")
+    back = Back(place, place, place, None, "up", SERVER, SIGN_IN, client, "https://k.example/cb", None, verifier="v")
+    connection = Connection(place, "up", "mcp", 1, "active")
+    with pytest.raises(ConnectionResetError):
+        await signs.redeem(back, connection, iss=ISSUER, code="x", error=None)
+    assert web.asked == [f"{ISSUER}/token", f"{ISSUER}/revoke", f"{ISSUER}/revoke"]
